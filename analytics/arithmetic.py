@@ -1,0 +1,92 @@
+"""Arithmetic per pixel: NumPy's functions under openEO's names.
+
+Bands are matched one to one, one band or one number serves all; dtypes promote as in NumPy; the result is valid where all
+inputs are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from esd.operator import primitive
+
+if TYPE_CHECKING:
+    from esd.image import Image
+
+__all__: list[str] = []
+
+
+@primitive("arithmetic", np.add, openeo="add")
+def add(a: Image, b: Image) -> None:
+    """Sum of two images."""
+
+
+@primitive("arithmetic", np.subtract, openeo="subtract")
+def subtract(a: Image, b: Image) -> None:
+    """Difference of two images."""
+
+
+@primitive("arithmetic", np.multiply, openeo="multiply")
+def multiply(a: Image, b: Image) -> None:
+    """Product of two images."""
+
+
+@primitive("arithmetic", np.true_divide, openeo="divide")
+def divide(a: Image, b: Image) -> None:
+    """Quotient of two images, IEEE: x / 0 is infinite and 0 / 0 is NaN."""
+
+
+@primitive("arithmetic", np.power, openeo="power")
+def power(a: Image, b: Image) -> None:
+    """First image raised to the second."""
+
+
+@primitive("arithmetic", np.mod, openeo="mod")
+def mod(a: Image, b: Image) -> None:
+    """Remainder of a division, with the sign of the divisor: mod(-27, 5) is 3."""
+
+
+@primitive("arithmetic", np.negative)
+def negate(a: Image) -> None:
+    """The image with its sign changed."""
+
+
+@primitive("arithmetic", np.absolute, openeo="absolute")
+def absolute(a: Image) -> None:
+    """Absolute value."""
+
+
+@primitive("arithmetic", np.sqrt, openeo="sqrt")
+def sqrt(a: Image) -> None:
+    """Square root; NaN below zero."""
+
+
+@primitive("arithmetic", np.exp, openeo="exp")
+def exp(a: Image) -> None:
+    """e to the power of the image."""
+
+
+@primitive("arithmetic", np.log, openeo="ln")
+def ln(a: Image) -> None:
+    """Natural logarithm; NaN below zero, minus infinity at zero."""
+
+
+@primitive("arithmetic", np.minimum)
+def minimum(a: Image, b: Image) -> None:
+    """The smaller of two images."""
+
+
+@primitive("arithmetic", np.maximum)
+def maximum(a: Image, b: Image) -> None:
+    """The larger of two images."""
+
+
+def _clip(a: np.ndarray, *, lowest: float, highest: float) -> np.ndarray:
+    return np.clip(a, lowest, highest)
+
+
+@primitive("arithmetic", _clip, openeo="clip")
+def clamp(a: Image, lowest: float, highest: float) -> None:
+    """Limit values to lowest..highest."""

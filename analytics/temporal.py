@@ -1,0 +1,73 @@
+"""Reduction of all times to one, by name. Each stands for `reduce(image, name)`."""
+
+from __future__ import annotations
+
+from esd.image import Image, call, composite
+
+__all__: list[str] = []
+
+
+@composite("reducer", openeo="median", example="image.ndvi().median()")
+def median(image: Image) -> Image:
+    """Median over time, exact; the mean of the middle two for an even number of valid values."""
+    return call("reduce", image, "median")
+
+
+@composite("reducer", openeo="mean")
+def mean(image: Image) -> Image:
+    """Mean over time."""
+    return call("reduce", image, "mean")
+
+
+@composite("reducer", openeo="min")
+def min(image: Image) -> Image:  # noqa: A001 - openEO's name
+    """Smallest value over time."""
+    return call("reduce", image, "min")
+
+
+@composite("reducer", openeo="max")
+def max(image: Image) -> Image:  # noqa: A001 - openEO's name
+    """Largest value over time."""
+    return call("reduce", image, "max")
+
+
+@composite("reducer", openeo="sum")
+def sum(image: Image) -> Image:  # noqa: A001 - openEO's name
+    """Sum over time."""
+    return call("reduce", image, "sum")
+
+
+@composite("reducer", openeo="count")
+def count(image: Image) -> Image:
+    """Number of valid values over time; 0, and valid, where there is none."""
+    return call("reduce", image, "count")
+
+
+@composite("reducer", openeo="first")
+def first(image: Image) -> Image:
+    """First valid value in time."""
+    return call("reduce", image, "first")
+
+
+@composite("reducer", openeo="last")
+def last(image: Image) -> Image:
+    """Last valid value in time."""
+    return call("reduce", image, "last")
+
+
+@composite("reducer")
+def std(image: Image) -> Image:
+    """Standard deviation over time, divided by n (ddof 0)."""
+    return call("reduce", image, "std")
+
+
+@composite("reducer", openeo="sd")
+def sample_std(image: Image) -> Image:
+    """Standard deviation over time, divided by n - 1: openEO's sd."""
+    return call("reduce", image, "sample_std")
+
+
+@composite("reducer")
+def variance(image: Image) -> Image:
+    """Variance over time, divided by n (ddof 0)."""
+    return call("reduce", image, "variance")

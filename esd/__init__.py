@@ -1,0 +1,38 @@
+"""esd: decades of Landsat and MODIS as a small cube of quantized embeddings that answers questions.
+
+>>> import esd
+>>> cube = esd.open("wa.esd.zarr")                                     # doctest: +SKIP
+>>> cube.image(2004).ndvi().median().to_geotiff("ndvi.tif")            # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version as _version
+from pathlib import Path
+
+from .cube import Cube, open_cube
+from .errors import EsdError
+from .image import Image, ImageCollection, call, composite
+from .operator import get_operator, operators
+from .text import parse
+
+__all__ = [
+    "Cube",
+    "EsdError",
+    "Image",
+    "ImageCollection",
+    "__version__",
+    "call",
+    "composite",
+    "get_operator",
+    "open",
+    "operators",
+    "parse",
+]
+
+__version__ = _version("esd-toolkit")
+
+
+def open(path: str | Path) -> Cube:  # noqa: A001 - as xarray and zarr name it
+    """Open a cube. Raises CubeError if `path` is not one."""
+    return open_cube(path)

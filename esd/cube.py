@@ -1,0 +1,321 @@
+"""The cube on disk: one Zarr v3 store, one group per grid, one shard per ingest block.
+
+<store>.esd.zarr/          attributes: esd:encoder, esd:fsq, geoemb:, provenance
+  codec/file               the codec file itself, bytes, so that the cube can be decoded anywhere, for ever
+  <grid>/codes   (window, step, y, x)  uint16  fill 65535 = no data
+  <grid>/count   (window, step, y, x)  uint8   clear observations behind each step; 0 = filled by the encoder
+  <grid>/error   (window, y, x)        uint8   RMSE against clear observations / 0.0005; 255 = unknown
+  <grid>/window, step, y, x            coordinates: first day, 0 to 11, pixel centres
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import os
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from odc.geo.geobox import GeoBox
+
+from .codec import Codec
+from .conventions import embedding_attributes, geobox_from_attributes, grid_attributes
+from .dekad import STEPS
+from .errors import CubeError, EncoderError, GridError, WindowError
+from .fsq import FILL
+from .grid import Region, grid_name, region_of, tiles
+
+if TYPE_CHECKING:
+    import zarr
+
+    from .image import Image, ImageCollection
+
+__all__ = ["ERROR_SCALE", "Cube", "codec_by_hash", "open_cube", "quantize_error"]
+
+VERSION = 1
+CHUNK = 256
+ERROR_SCALE = 0.0005
+"""Reflectance that one count of the `error` array stands for."""
+UNKNOWN_ERROR = 255
+
+_ARRAYS: dict[str, tuple[str, int]] = {
+    "codes": ("uint16", FILL),
+    "count": ("uint8", 0),
+    "error": ("uint8", UNKNOWN_ERROR),
+}
+_EPOCH = np.datetime64("1970-01-01", "D")
+
+
+def quantize_error(rmse: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+    """Quantize RMSE in reflectance to uint8 counts of 0.0005, 254 at most; NaN becomes 255, unknown."""
+    counts = np.minimum(np.rint(np.nan_to_num(rmse) / ERROR_SCALE), UNKNOWN_ERROR - 1).astype(np.uint8)
+    return np.where(np.isnan(rmse), np.uint8(UNKNOWN_ERROR), counts)
+
+
+class Cube:
+    """A store of codes, opened. Make one with `Cube.create`, open one with `Cube.open` or `esd.open`."""
+
+    def __init__(self, path: Path, root: zarr.Group) -> None:
+        self.path = path
+        self._root = root
+        self.attrs: dict[str, Any] = dict(root.attrs)
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        geobox: GeoBox,
+        windows: Sequence[dt.date],
+        codec: Codec,
+        block: int = 512,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Cube:
+        """Make an empty cube: every code 65535. The store appears under its name only when it is complete.
+
+        `block` is the side of a shard in pixels, a multiple of 256. `provenance` is kept as attribute `esd:provenance`.
+        Raises CubeError if `path` exists, WindowError if there are no windows.
+        """
+        path = Path(path)
+        if path.exists():
+            raise CubeError(f"{path} exists already; choose another --out, or remove it first")
+        if not windows:
+            raise WindowError("a cube needs at least one window; give --windows, for instance 2004 or 2000/2005")
+        if block % CHUNK:
+            raise CubeError(f"block size {block} is not a multiple of {CHUNK}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            _write_skeleton(temporary, geobox, windows, codec, block, dict(provenance or {}))
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Cube:
+        """Open a cube for reading and block-wise writing. Raises CubeError if it is not one."""
+        import zarr
+
+        path = Path(path)
+        if not (path / "zarr.json").is_file():
+            raise CubeError(f"{path} is not a cube; give the folder that 'esd ingest --out' made")
+        root = zarr.open_group(path, mode="r+" if os.access(path, os.W_OK) else "r", use_consolidated=False)
+        version = root.attrs.get("esd:version")
+        if version != VERSION:
+            raise CubeError(f"{path} has esd:version {version!r}; this version of esd reads {VERSION}")
+        return cls(path, root)
+
+    def __repr__(self) -> str:
+        grids = ", ".join(f"{name} {tuple(grid.shape)}" for name, grid in self.grids.items())
+        return f"Cube({str(self.path)!r}, windows {self.windows[0]}..{self.windows[-1]}, {grids})"
+
+    @cached_property
+    def grids(self) -> dict[str, GeoBox]:
+        """The cube's grids by name of their group."""
+        return {name: geobox_from_attributes(self._root[name].attrs) for name in self.attrs["esd:grids"]}
+
+    @cached_property
+    def windows(self) -> tuple[dt.date, ...]:
+        """First days of the cube's windows, in order."""
+        return tuple(dt.date.fromisoformat(text) for text in self.attrs["esd:windows"])
+
+    @cached_property
+    def codec(self) -> Codec:
+        """The codec that wrote the cube, from the store itself."""
+        stored = np.asarray(self._root["codec/file"][:]).tobytes()
+        codec = Codec(stored, f"codec of {self.path.name}")
+        if codec.sha256 != self.attrs["esd:encoder"]["sha256"]:
+            raise CubeError(f"codec of {self.path} is damaged: its sha256 is not the one written; restore the store")
+        return codec
+
+    @property
+    def block(self) -> int:
+        """Side of a block (one shard) in pixels."""
+        return int(self.attrs["esd:block"])
+
+    def grid(self, name: str | None = None) -> str:
+        """Return the name of a grid of the cube; the only one if none is given. Raises GridError otherwise."""
+        if name is None and len(self.grids) == 1:
+            return next(iter(self.grids))
+        if name not in self.grids:
+            raise GridError(f"grid {name!r} is not one of {sorted(self.grids)} of {self.path.name}; name one of them")
+        return str(name)
+
+    def window(self, window: int | str | dt.date) -> dt.date:
+        """Return the window named by a year, an ISO date or a date. Raises WindowError if the cube lacks it."""
+        for known in self.windows:
+            if window == known or str(window) in (str(known.year), known.isoformat()):
+                return known
+        years = ", ".join(str(known) for known in self.windows)
+        raise WindowError(f"window {window} is not in {self.path.name}; it has {years}")
+
+    def blocks(self, grid: str) -> list[Region]:
+        """Return the regions of a grid that are stored as one shard each."""
+        return list(tiles(region_of(self.grids[grid]), self.block))
+
+    def array(self, grid: str, name: str) -> zarr.Array[Any]:
+        """Return the Zarr array `codes`, `count` or `error` of a grid."""
+        return self._root[f"{grid}/{name}"]  # type: ignore[return-value]  # a group holds arrays or groups
+
+    def read(self, name: str, grid: str, window: dt.date, region: Region) -> npt.NDArray[Any]:
+        """Read a region: codes uint16 and count uint8 as [12, y, x], error uint8 as [y, x]."""
+        index = self.windows.index(window)
+        return np.asarray(self.array(grid, name)[(index, ..., *region.slices)])
+
+    def write_block(
+        self,
+        grid: str,
+        window: dt.date,
+        region: Region,
+        codes: npt.NDArray[np.uint16],
+        count: npt.NDArray[np.uint8],
+        error: npt.NDArray[np.uint8],
+    ) -> None:
+        """Write one whole block: codes and count [12, y, x], error [y, x]. Each array's shard is replaced atomically."""
+        if region not in self.blocks(grid):
+            raise CubeError(f"region {region} is not a block of grid {grid}; write whole blocks of {self.block} pixels")
+        index = self.windows.index(window)
+        for name, values in (("codes", codes), ("count", count), ("error", error)):
+            self._shard(grid, name, window, region).unlink(missing_ok=True)
+            self.array(grid, name)[(index, ..., *region.slices)] = values
+
+    def block_checksum(self, grid: str, window: dt.date, region: Region) -> str:
+        """Return the SHA-256 over the stored bytes of a block's shards; a shard of fill values only is absent."""
+        digest = hashlib.sha256()
+        for name in _ARRAYS:
+            shard = self._shard(grid, name, window, region)
+            digest.update(shard.read_bytes() if shard.is_file() else b"absent")
+        return digest.hexdigest()
+
+    def _shard(self, grid: str, name: str, window: dt.date, region: Region) -> Path:
+        row, column = region.y0 // self.block, region.x0 // self.block
+        middle = () if name == "error" else ("0",)
+        return self.path.joinpath(grid, name, "c", str(self.windows.index(window)), *middle, str(row), str(column))
+
+    def bytes_on_disk(self) -> dict[str, int]:
+        """Return the bytes stored for `codes`, `count`, `error`, `codec` and `metadata` (all else)."""
+        sizes = dict.fromkeys([*_ARRAYS, "codec", "metadata"], 0)
+        for file in self.path.rglob("*"):
+            if file.is_file():
+                parts = file.relative_to(self.path).parts
+                kind = next((part for part in parts[:-1] if part in sizes), "metadata")
+                sizes["metadata" if file.name == "zarr.json" else kind] += file.stat().st_size
+        return sizes
+
+    def image(self, window: int | str | dt.date, grid: str | None = None) -> Image:
+        """Return the lazy image of one window: codes in 12 steps, decoded when an operator asks for reflectance."""
+        from .image import load
+
+        return load(self, "codes", self.window(window), self.grid(grid))
+
+    def plane(self, name: str, window: int | str | dt.date, grid: str | None = None) -> Image:
+        """Return the lazy image of `count` (12 steps) or `error` (RMSE in reflectance) of one window."""
+        from .image import load
+
+        if name not in ("count", "error"):
+            raise CubeError(f"plane {name!r} is not one of 'count', 'error'")
+        return load(self, name, self.window(window), self.grid(grid))
+
+    def images(self, grid: str | None = None) -> ImageCollection:
+        """Return the lazy collection of all windows, in order."""
+        from .image import ImageCollection
+
+        return ImageCollection(tuple(self.image(window, grid) for window in self.windows))
+
+
+_OPEN: dict[str, tuple[int, Cube]] = {}
+_CODECS: dict[str, Codec] = {}
+
+
+def codec_by_hash(codec: str | Codec) -> Codec:
+    """Return the codec of a hash, known since a cube that it wrote was opened. Raises EncoderError for an unknown one."""
+    if isinstance(codec, Codec):
+        return _CODECS.setdefault(codec.sha256, codec)
+    if codec not in _CODECS:
+        raise EncoderError(f"the encoder with sha256 {codec[:12]} is not known; open a cube that it wrote")
+    return _CODECS[codec]
+
+
+def open_cube(path: str | Path) -> Cube:
+    """Open a cube, or return it as opened before if its metadata have not changed since."""
+    resolved = Path(path).resolve()
+    metadata = resolved / "zarr.json"
+    stamp = metadata.stat().st_mtime_ns if metadata.is_file() else -1
+    known = _OPEN.get(str(resolved))
+    if known is None or known[0] != stamp:
+        _OPEN[str(resolved)] = known = (stamp, Cube.open(resolved))
+    return known[1]
+
+
+def _write_skeleton(
+    path: Path, geobox: GeoBox, windows: Sequence[dt.date], codec: Codec, block: int, provenance: dict[str, Any]
+) -> None:
+    import zarr
+
+    name = grid_name(geobox)
+    sources = sorted({str(source) for source in provenance.get("sources", [])})
+    attributes = {
+        "esd:version": VERSION,
+        "esd:grids": [name],
+        "esd:windows": [window.isoformat() for window in windows],
+        "esd:block": block,
+        "esd:provenance": provenance,
+        **embedding_attributes(codec, geobox, sources),
+    }
+    root = zarr.create_group(path, zarr_format=3, attributes=attributes)
+    codec_bytes = np.frombuffer(codec.data, dtype=np.uint8)
+    stored = root.create_group("codec", attributes={"id": codec.id, "sha256": codec.sha256, "format": "safetensors"})
+    stored.create_array("file", data=codec_bytes, chunks=codec_bytes.shape, compressors=None, dimension_names=("byte",))
+    group = root.create_group(name, attributes=grid_attributes(geobox))
+    _write_coordinates(group, geobox, windows)
+    for array in _ARRAYS:
+        _create_array(group, array, geobox, len(windows), block)
+    with warnings.catch_warnings():
+        # The shapes never change after this, so that one read of the metadata is safe; only its place is not standard yet.
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        zarr.consolidate_metadata(path, path=name)
+        zarr.consolidate_metadata(path)
+
+
+def _write_coordinates(group: zarr.Group, geobox: GeoBox, windows: Sequence[dt.date]) -> None:
+    affine, (rows, columns) = geobox.affine, geobox.shape
+    days = (np.array(windows, dtype="datetime64[D]") - _EPOCH).astype(np.int64)
+    coordinates: dict[str, tuple[npt.NDArray[Any], dict[str, str]]] = {
+        "window": (
+            days,
+            {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian", "long_name": "first day"},
+        ),
+        "step": (np.arange(STEPS), {"long_name": "month of the window"}),
+        "y": (affine.f + (np.arange(rows) + 0.5) * affine.e, {"standard_name": "projection_y_coordinate"}),
+        "x": (affine.c + (np.arange(columns) + 0.5) * affine.a, {"standard_name": "projection_x_coordinate"}),
+    }
+    for name, (values, attributes) in coordinates.items():
+        group.create_array(name, data=values, chunks=values.shape, dimension_names=(name,), attributes=attributes)
+
+
+def _create_array(group: zarr.Group, name: str, geobox: GeoBox, windows: int, block: int) -> None:
+    from zarr.codecs import BloscCodec
+
+    dtype, fill = _ARRAYS[name]
+    steps = () if name == "error" else (STEPS,)
+    dimensions = ("window", *(("step",) if steps else ()), "y", "x")
+    attributes: dict[str, Any] = {"grid_mapping": "proj:wkt2", **grid_attributes(geobox)}
+    if name == "error":
+        attributes |= {"units": "reflectance", "scale_factor": ERROR_SCALE, "_FillValue": UNKNOWN_ERROR}
+    group.create_array(
+        name,
+        shape=(windows, *steps, *geobox.shape),
+        dtype=dtype,
+        chunks=(1, *steps, CHUNK, CHUNK),
+        shards=(1, *steps, block, block),
+        compressors=BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"),
+        fill_value=fill,
+        dimension_names=dimensions,
+        attributes=attributes,
+    )

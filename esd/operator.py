@@ -1,0 +1,276 @@
+"""Operators: each is declared once, and everything else is derived from the declaration.
+
+`@primitive`  a NumPy function of arrays, per pixel; the engine adds broadcasting, dtype and validity.
+`@operator`   a kernel on blocks, for whatever needs more than one pixel's numbers at a time.
+`@composite`  (in `esd.image`) an operator written as an expression of others, so that it fuses by itself.
+
+The signature of the decorated function is the operator's: parameters annotated `Image` (`Block` in a kernel) are its
+inputs, the rest its arguments. `Band` marks a text argument that names a band.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NewType
+
+from .block import Block
+from .errors import ExpressionError
+from .expr import Expr
+from .space import CubeType, Space
+
+__all__ = [
+    "Band",
+    "Operator",
+    "Tile",
+    "bind",
+    "get_operator",
+    "operator",
+    "operators",
+    "primitive",
+    "register",
+    "unary_result",
+]
+
+Band = NewType("Band", str)
+"""Text that names a band of the input."""
+
+TypeRule = Callable[..., CubeType]
+Kernel = Callable[..., Block]
+Halo = Callable[[Mapping[str, Any]], int]
+
+
+class Tile(enum.Enum):
+    """How an operator's result depends on the pixels around and the times before and after."""
+
+    PIXEL = "L"
+    """Each number of the result needs the same pixel, band and time of the inputs only: fuses."""
+    ARRAY = "B"
+    """Each pixel of the result needs all bands and times of the same pixel."""
+    FOCAL = "F"
+    """Each pixel needs its neighbourhood: the region read grows by the halo."""
+    TIME = "T"
+    """Each pixel needs all times of the same pixel and band."""
+    STRUCTURE = "M"
+    """Chooses, names, converts or loads: the engine knows it by name."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A declared operator.
+
+    `space` is what it asks of its inputs; a callable where that depends on the arguments. `rule` gives the type of the
+    result from the types of the inputs and the arguments; `kernel` computes it on blocks; `function`, for primitives, on
+    arrays. A composite has `expand` instead.
+    """
+
+    name: str
+    doc: str
+    group: str
+    tile: Tile
+    signature: inspect.Signature
+    space: Space | Callable[[CubeType, Mapping[str, Any]], Space] = Space.NUMBER
+    rule: TypeRule | None = None
+    kernel: Kernel | None = None
+    function: Callable[..., Any] | None = None
+    expand: Callable[[Sequence[Expr], Mapping[str, Any]], Expr] | None = None
+    halo: Halo = field(default=lambda _args: 0)
+    openeo: str | None = None
+    example: str | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the parameters that take images."""
+        return tuple(p.name for p in self.signature.parameters.values() if _is_image(p))
+
+    @property
+    def parameters(self) -> tuple[inspect.Parameter, ...]:
+        """The parameters that do not take images."""
+        return tuple(p for p in self.signature.parameters.values() if not _is_image(p))
+
+    @property
+    def variadic(self) -> bool:
+        """Whether the operator takes any number of images."""
+        return any(p.kind is p.VAR_POSITIONAL and _is_image(p) for p in self.signature.parameters.values())
+
+    @property
+    def call(self) -> str:
+        """The operator's name and parameters, as a person would write them."""
+        parts = [str(p).split(":")[0].strip() + _default(p) for p in self.signature.parameters.values()]
+        return f"{self.name}({', '.join(parts)})"
+
+    @property
+    def summary(self) -> str:
+        """First line of the documentation."""
+        return self.doc.strip().splitlines()[0]
+
+    def needs(self, given: CubeType, args: Mapping[str, Any]) -> Space:
+        """Return the space that the operator asks for, given an input's type and the arguments."""
+        return self.space if isinstance(self.space, Space) else self.space(given, args)
+
+
+def _is_image(parameter: inspect.Parameter) -> bool:
+    return parameter.annotation in ("Image", "Image | float", "Block")
+
+
+def _default(parameter: inspect.Parameter) -> str:
+    return "" if parameter.default is parameter.empty else f"={parameter.default!r}"
+
+
+_REGISTRY: dict[str, Operator] = {}
+_PLUGINS_LOADED = False
+
+
+def register(declared: Operator) -> None:
+    """Add a declared operator. Raises ExpressionError if its name is taken or it has no documentation."""
+    if declared.name in _REGISTRY:
+        raise ExpressionError(f"operator {declared.name!r} is declared twice; choose another name")
+    if not declared.doc.strip():
+        raise ExpressionError(f"operator {declared.name!r} has no documentation; write what it computes")
+    _REGISTRY[declared.name] = declared
+
+
+def load_plugins() -> None:
+    """Import the packages of operators that are installed (entry-point group `esd.operators`), once a process."""
+    global _PLUGINS_LOADED
+    if _PLUGINS_LOADED:
+        return
+    _PLUGINS_LOADED = True
+    from importlib.metadata import entry_points
+
+    for entry in sorted(entry_points(group="esd.operators"), key=lambda entry: entry.name):
+        entry.load()
+
+
+def get_operator(name: str) -> Operator:
+    """Return a declared operator. Raises ExpressionError with the nearest names for an unknown one."""
+    if name not in _REGISTRY:
+        load_plugins()
+    if name not in _REGISTRY:
+        import difflib
+
+        near = difflib.get_close_matches(name, _REGISTRY, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "'esd operators' lists all"
+        raise ExpressionError(f"there is no operator {name!r}; {hint}")
+    return _REGISTRY[name]
+
+
+def operators() -> dict[str, Operator]:
+    """Return all declared operators by name, in order of group and name."""
+    load_plugins()
+    return dict(sorted(_REGISTRY.items(), key=lambda item: (item[1].group, item[0])))
+
+
+def unary_result(given: CubeType, **_args: Any) -> CubeType:
+    """Type rule: the result is like the input."""
+    return given
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
+
+
+def primitive(
+    group: str, function: Callable[..., Any], openeo: str | None = None, space: Space = Space.NUMBER
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare a per-pixel operator computed by a NumPy function; the decorated one gives name, signature and documentation.
+
+    `function` takes the arrays of the inputs in order, then the arguments by name, and returns an array of the same shape.
+    """
+
+    def declare(declaration: Callable[..., Any]) -> Callable[..., Any]:
+        register(
+            Operator(
+                name=declaration.__name__,
+                doc=inspect.getdoc(declaration) or "",
+                group=group,
+                tile=Tile.PIXEL,
+                signature=_signature(declaration),
+                space=space,
+                function=function,
+                openeo=openeo,
+            )
+        )
+        return declaration
+
+    return declare
+
+
+def operator(
+    group: str,
+    tile: Tile,
+    rule: TypeRule,
+    space: Space | Callable[[CubeType, Mapping[str, Any]], Space] = Space.NUMBER,
+    halo: Halo = lambda _args: 0,
+    openeo: str | None = None,
+    name: str | None = None,
+    example: str | None = None,
+) -> Callable[[Kernel], Kernel]:
+    """Declare an operator by its kernel: blocks in the order of the inputs, then arguments by name, to one block."""
+
+    def declare(kernel: Kernel) -> Kernel:
+        register(
+            Operator(
+                name=name or kernel.__name__,
+                doc=inspect.getdoc(kernel) or "",
+                group=group,
+                tile=tile,
+                signature=_signature(kernel),
+                space=space,
+                rule=rule,
+                kernel=kernel,
+                halo=halo,
+                openeo=openeo,
+                example=example,
+            )
+        )
+        return kernel
+
+    return declare
+
+
+def bind(declared: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Sort a call's arguments into inputs and parameters, defaults filled in. Raises ExpressionError if they do not fit."""
+    try:
+        bound = declared.signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise ExpressionError(f"{declared.call}: {error}") from error
+    bound.apply_defaults()
+    inputs: list[Any] = []
+    parameters: dict[str, Any] = {}
+    for name, value in bound.arguments.items():
+        parameter = declared.signature.parameters[name]
+        if not _is_image(parameter):
+            parameters[name] = _checked(declared, parameter, value)
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            inputs.extend(value)
+        else:
+            inputs.append(value)
+    return inputs, parameters
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "Band": (str,),
+    "bool": (bool,),
+    "tuple[float, ...]": (tuple, list),
+    "tuple[Band, ...]": (tuple, list),
+    "tuple[str, ...]": (tuple, list),
+}
+
+
+def _checked(declared: Operator, parameter: inspect.Parameter, value: Any) -> Any:
+    wanted = str(parameter.annotation).removesuffix(" | None")
+    if value is None and "None" in str(parameter.annotation):
+        return None
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        return tuple(_checked(declared, parameter.replace(kind=parameter.POSITIONAL_ONLY), item) for item in value)
+    kinds = _KINDS.get(wanted)
+    wrong_bool = isinstance(value, bool) and wanted in ("int", "float")
+    if kinds is not None and (not isinstance(value, kinds) or wrong_bool):
+        raise ExpressionError(f"{declared.name}: {parameter.name}={value!r} is not of type {wanted}; usage {declared.call}")
+    return float(value) if wanted == "float" else value
