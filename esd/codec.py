@@ -149,6 +149,14 @@ class Codec:
         """Bytes that the codes of one pixel and window take as stored, before lossless compression."""
         return STEPS * np.dtype(np.uint16).itemsize
 
+    @cached_property
+    def scratch_bytes(self) -> int:
+        """Bytes that encoding or decoding works in at most, whatever the number of pixels: batches have a fixed size."""
+        widest = max(
+            tensor.size // tensor.shape[0] + tensor.shape[0] for tensor in self._tensors.values() if tensor.ndim > 1
+        )
+        return 3 * BATCH * DEKADS * widest * 4
+
     def features(self, values: Floats, weights: Weights) -> Floats:
         """Return the network's input: [36, 6, n] values and weights to [n, 36, 12] float32."""
         filled = fill_linear(values, weights, self.mean)

@@ -128,8 +128,8 @@ class Cube:
     @cached_property
     def codec(self) -> Codec:
         """The codec that wrote the cube, from the store itself."""
-        stored = np.asarray(self._root["codec/file"][:]).tobytes()
-        codec = Codec(stored, f"codec of {self.path.name}")
+        stored = np.asarray(self.array("codec", "file")[:])
+        codec = Codec(stored.tobytes(), f"codec of {self.path.name}")
         if codec.sha256 != self.attrs["esd:encoder"]["sha256"]:
             raise CubeError(f"codec of {self.path} is damaged: its sha256 is not the one written; restore the store")
         return codec
@@ -160,7 +160,7 @@ class Cube:
         return list(tiles(region_of(self.grids[grid]), self.block))
 
     def array(self, grid: str, name: str) -> zarr.Array[Any]:
-        """Return the Zarr array `codes`, `count` or `error` of a grid."""
+        """Return a Zarr array of a group: `codes`, `count` or `error` of a grid."""
         return self._root[f"{grid}/{name}"]  # type: ignore[return-value]  # a group holds arrays or groups
 
     def read(self, name: str, grid: str, window: dt.date, region: Region) -> npt.NDArray[Any]:
@@ -286,7 +286,7 @@ def _write_skeleton(
 def _write_coordinates(group: zarr.Group, geobox: GeoBox, windows: Sequence[dt.date]) -> None:
     affine, (rows, columns) = geobox.affine, geobox.shape
     days = (np.array(windows, dtype="datetime64[D]") - _EPOCH).astype(np.int64)
-    coordinates: dict[str, tuple[npt.NDArray[Any], dict[str, str]]] = {
+    coordinates: dict[str, tuple[npt.NDArray[Any], dict[str, Any]]] = {
         "window": (
             days,
             {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian", "long_name": "first day"},

@@ -145,12 +145,12 @@ def lonlat_to_pixels(
     """
     transformer = Transformer.from_crs("EPSG:4326", _crs_of(geobox).proj, always_xy=True)
     x, y = transformer.transform(np.asarray(lon, dtype=float), np.asarray(lat, dtype=float))
-    inverse = ~geobox.affine
-    columns, rows = inverse @ (np.asarray(x), np.asarray(y))
+    with np.errstate(invalid="ignore"):  # points that the projection cannot show come back infinite
+        columns, rows = ~geobox.affine @ (np.asarray(x), np.asarray(y))
     far = np.iinfo(np.int32).max
     return (
-        np.floor(np.nan_to_num(rows, posinf=far, neginf=-far)).astype(np.int64),
-        np.floor(np.nan_to_num(columns, posinf=far, neginf=-far)).astype(np.int64),
+        np.floor(np.nan_to_num(rows, nan=far, posinf=far, neginf=-far)).astype(np.int64),
+        np.floor(np.nan_to_num(columns, nan=far, posinf=far, neginf=-far)).astype(np.int64),
     )
 
 
@@ -158,7 +158,8 @@ def bounds_lonlat(geobox: GeoBox) -> tuple[float, float, float, float]:
     """Return west, south, east, north of the grid's outline in WGS 84 degrees. Raises GridError without a CRS."""
     transformer = Transformer.from_crs(_crs_of(geobox).proj, "EPSG:4326", always_xy=True)
     box = geobox.boundingbox
-    return tuple(transformer.transform_bounds(box.left, box.bottom, box.right, box.top, densify_pts=21))
+    west, south, east, north = transformer.transform_bounds(box.left, box.bottom, box.right, box.top, densify_pts=21)
+    return west, south, east, north
 
 
 def grid_name(geobox: GeoBox) -> str:

@@ -72,7 +72,7 @@ class _Parser:
 
     def fail(self, node: ast.AST, reason: str) -> ExpressionError:
         """Return the error that shows the piece of text that is wrong."""
-        piece = ast.get_source_segment(self.text.strip(), node) if isinstance(node, ast.expr) else None  # type: ignore[arg-type]  # an expr is an AST node
+        piece = ast.get_source_segment(self.text.strip(), node) if isinstance(node, ast.expr) else None
         return ExpressionError(f"in expression {self.text!r}: {piece or type(node).__name__}: {reason}")
 
     def read(self, node: ast.expr, depth: int) -> Any:

@@ -41,7 +41,9 @@ def codec() -> Codec:
 def make_cube(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Cube]:
     """Return a function that makes a cube of random codes with some pixels of no data."""
 
-    def make(codec: Codec, rows: int = 200, columns: int = 230, years: tuple[int, ...] = (2004, 2005), seed: int = 0) -> Cube:
+    def make(
+        codec: Codec, rows: int = 200, columns: int = 230, years: tuple[int, ...] = (2004, 2005), seed: int = 0
+    ) -> Cube:
         rng = np.random.default_rng(seed)
         grid = geobox_from_bounds(500_000, 5_000_000, 500_000 + 30 * columns, 5_000_000 + 30 * rows, "EPSG:32633", 30)
         path = tmp_path_factory.mktemp("cube") / "random.esd.zarr"

@@ -15,7 +15,10 @@ SAME = [
     ("ndvi().median()", lambda i: i.ndvi().median()),
     ("ndvi().median().focal_mean(2)", lambda i: i.ndvi().median().focal_mean(2)),
     ("focal_mean(ndvi().max(), radius=3)", lambda i: i.ndvi().max().focal_mean(radius=3)),
-    ("filter_date('2004-07-01', '2004-08-01').nbr().mean()", lambda i: i.filter_date("2004-07-01", "2004-08-01").nbr().mean()),
+    (
+        "filter_date('2004-07-01', '2004-08-01').nbr().mean()",
+        lambda i: i.filter_date("2004-07-01", "2004-08-01").nbr().mean(),
+    ),
     ("where(ndvi() > 0.5, nir, 0)", lambda i: esd.call("where", i.ndvi() > 0.5, i["nir"], 0)),
     ("~(nir > 0.2) & (red <= 0.1)", lambda i: ~(i["nir"] > 0.2) & (i["red"] <= 0.1)),
     ("2 * nir ** 2 - -red", lambda i: 2 * i["nir"] ** 2 - -i["red"]),

@@ -223,13 +223,16 @@ def region_for(image: Image, geobox: GeoBox | None, resampling: str) -> tuple[Im
         raise ExpressionError(f"{image.expr!r} is made of constants only and has no grid; use an image of a cube in it")
     if geobox is None:
         return image, region_of(grid)
+    apart = GridError(f"the area asked for ({geobox.boundingbox}) does not meet the image's ({grid.boundingbox})")
     if not aligned(grid, geobox):
+        if geobox.crs is None or grid.crs is None or not geobox.footprint(grid.crs).intersects(grid.extent):
+            raise apart
         return image.reproject_to(geobox, resampling), region_of(geobox)
     offset = ~grid.affine @ geobox.affine
     y, x = round(offset.f), round(offset.c)
     region = Region(y, y + geobox.shape.y, x, x + geobox.shape.x).intersect(region_of(grid))
     if region.size == 0:
-        raise GridError(f"the area asked for ({geobox.boundingbox}) does not meet the image's ({grid.boundingbox})")
+        raise apart
     return image, region
 
 

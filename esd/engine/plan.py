@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from esd.codec import BATCH
-from esd.dekad import DEKADS, STEPS
+from esd.cube import codec_by_hash
 from esd.errors import ExpressionError, GridError, MemoryLimitError
 from esd.expr import Expr, postorder
 from esd.grid import Region, region_of, tiles
@@ -21,8 +20,6 @@ __all__ = ["DEFAULT_MEMORY", "Plan", "halo_of", "make_plan", "needed_regions"]
 DEFAULT_MEMORY = 2 * 1024**3
 DEFAULT_TILE = 512
 SMALLEST_TILE = 32
-_DECODER_SCRATCH = BATCH * DEKADS * 256 * 4 * 3
-"""Bytes that a decoder works in at a time, whatever the tile: batches have a fixed size."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def _node_bytes(node: Expr, pixels: int) -> int:
         return 0
     own = given.bytes_per_pixel * pixels
     if node.op == "decode":
-        return own + STEPS * 2 * pixels + _DECODER_SCRATCH
+        return own + codec_by_hash(str(infer(node.src[0]).encoder)).scratch_bytes
     if get_operator(node.op).tile in (Tile.TIME, Tile.ARRAY):
         return own + 2 * sum(infer(source).bytes_per_pixel for source in node.src) * pixels
     return own

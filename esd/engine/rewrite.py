@@ -46,9 +46,9 @@ def consumers_of(root: Expr) -> Mapping[str, list[Expr]]:
 
 def _sink_filter(node: Expr) -> Expr:
     """filter_date(f(a, b)) = f(filter_date(a), filter_date(b)) for a per-pixel f; what has one time stays as it is."""
-    if node.op != "filter_date" or get_operator(node.src[0].op).function is None:
+    inner = node.src[0] if node.op == "filter_date" else node
+    if inner is node or not (get_operator(inner.op).function or inner.op in ("rename", "select")):
         return node
-    inner = node.src[0]
     length = len(infer(inner).time)
     if any(len(infer(source).time) == length and infer(source).time != infer(inner).time for source in inner.src):
         return node

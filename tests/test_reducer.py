@@ -1,0 +1,89 @@
+"""Reducers against NumPy's masked arrays, whole and in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from esd.errors import ExpressionError
+from esd.reducer import REDUCERS, get_reducer
+
+Reference = Callable[[np.ma.MaskedArray], np.ma.MaskedArray]
+REFERENCE: dict[str, Reference] = {
+    "sum": lambda a: a.sum(axis=0),
+    "mean": lambda a: a.mean(axis=0),
+    "count": lambda a: np.ma.MaskedArray(a.count(axis=0)),
+    "min": lambda a: a.min(axis=0),
+    "max": lambda a: a.max(axis=0),
+    "median": lambda a: np.ma.median(a, axis=0),
+    "first": lambda a: np.ma.MaskedArray([row.compressed()[:1].sum() for row in a.T], mask=a.count(axis=0) == 0),
+    "last": lambda a: np.ma.MaskedArray([row.compressed()[-1:].sum() for row in a.T], mask=a.count(axis=0) == 0),
+    "variance": lambda a: a.var(axis=0),
+    "std": lambda a: a.std(axis=0),
+    "sample_std": lambda a: np.ma.MaskedArray(a.std(axis=0, ddof=1), mask=a.count(axis=0) < 2),
+}
+
+
+def stack(seed: int, times: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(times, 40)) * 10
+    valid = rng.random(values.shape) < rng.choice([0.1, 0.5, 0.95])
+    return values.astype(kind), valid
+
+
+@pytest.mark.parametrize("name", sorted(REDUCERS))
+@given(st.integers(0, 10_000), st.integers(1, 9), st.sampled_from(["f4", "f8", "i4"]))
+def test_equal_to_masked_numpy(name: str, seed: int, times: int, kind: str) -> None:
+    values, valid = stack(seed, times, kind)
+    masked = np.ma.MaskedArray(values.astype("f8"), mask=~valid)
+    with np.errstate(all="ignore"):
+        expected = REFERENCE[name](masked)
+    result, result_valid = get_reducer(name)(values, valid)
+    assert np.array_equal(result_valid, ~np.ma.getmaskarray(expected))
+    assert np.allclose(result[result_valid], expected.compressed(), rtol=1e-5, atol=1e-5)
+    assert np.isfinite(result).all()
+
+
+@pytest.mark.parametrize("name", sorted(name for name, reducer in REDUCERS.items() if reducer.combine))
+@given(st.integers(0, 10_000), st.integers(2, 9), st.data())
+def test_pieces_combine_to_the_whole(name: str, seed: int, times: int, data: st.DataObject) -> None:
+    values, valid = stack(seed, times, "f8")
+    cut = data.draw(st.integers(1, times - 1))
+    reducer = get_reducer(name)
+    assert reducer.combine is not None
+    state = reducer.combine(reducer.chunk(values[:cut], valid[:cut]), reducer.chunk(values[cut:], valid[cut:]))
+    pieces, pieces_valid = reducer.finalize(state)
+    whole, whole_valid = reducer(values, valid)
+    assert np.array_equal(pieces_valid, whole_valid)
+    assert np.allclose(pieces[whole_valid], whole[whole_valid], rtol=1e-9, atol=1e-9)
+
+
+def test_nothing_valid_is_not_valid_and_never_zero() -> None:
+    values, valid = np.ones((3, 5)), np.zeros((3, 5), dtype=bool)
+    for name, reducer in REDUCERS.items():
+        result, result_valid = reducer(values, valid)
+        assert result_valid.all() == result_valid.any() == (name == "count")
+        assert (result == 0).all()
+
+
+def test_nan_is_a_value_for_the_median() -> None:
+    values = np.array([[1.0, np.nan], [2.0, 2.0], [3.0, 3.0]])
+    result, valid = get_reducer("median")(values, np.ones(values.shape, bool))
+    assert valid.all()
+    assert result[0] == 2
+    assert np.isnan(result[1])
+
+
+def test_variance_of_large_numbers_does_not_cancel() -> None:
+    values = np.array([1e9 + 1, 1e9 + 2, 1e9 + 3])[:, None]
+    result, _valid = get_reducer("variance")(values, np.ones(values.shape, bool))
+    assert np.isclose(result[0], 2 / 3)
+
+
+def test_an_unknown_reducer_names_those_there_are() -> None:
+    with pytest.raises(ExpressionError, match=r"average.*median"):
+        get_reducer("average")
