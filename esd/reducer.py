@@ -20,7 +20,7 @@ __all__ = ["REDUCERS", "Reducer", "get_reducer"]
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
-State = tuple[Array, ...]
+State = tuple[Any, ...]
 
 
 @dataclass(frozen=True)

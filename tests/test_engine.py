@@ -41,7 +41,7 @@ OTHER_GRID = geobox_from_bounds(14.99, 45.14, 15.07, 45.21, "EPSG:4326", 0.0004)
 def test_any_tiling_gives_the_same_bytes(cube: Cube, name: str) -> None:
     image = EXPRESSIONS[name](cube.image(2004))
     whole = image.compute(tile=10_000)
-    assert 0 < whole.valid.mean()
+    assert whole.valid.mean() > 0
     for tile in (64, 97, 256):
         tiled = image.compute(tile=tile)
         assert tiled.values.tobytes() == whole.values.tobytes()
@@ -119,7 +119,7 @@ def test_explicit_spaces_win_and_others_are_errors(cube: Cube) -> None:
     assert image.select("e1").type.space is Space.EMBEDDING
     assert image.decode().median().type.space is Space.REFLECTANCE
     assert (image["nir"] * 2).type.space is Space.VALUE
-    for wrong in (lambda: image.median(), lambda: image * 2, lambda: image > image, lambda: image.focal_mean(1)):
+    for wrong in (lambda: image.median(), lambda: image * 2, lambda: image > 2, lambda: image.focal_mean(1)):
         with pytest.raises(SpaceError, match="labels"):
             wrong()
     with pytest.raises(SpaceError, match="needs codes"):
