@@ -18,67 +18,77 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 
-@primitive("arithmetic", np.add, openeo="add")
+@primitive("arithmetic", np.add, openeo="add", emit="add")
 def add(a: Image, b: Image) -> None:
     """Sum of two images."""
 
 
-@primitive("arithmetic", np.subtract, openeo="subtract")
+@primitive("arithmetic", np.subtract, openeo="subtract", emit="subtract")
 def subtract(a: Image, b: Image) -> None:
     """Difference of two images."""
 
 
-@primitive("arithmetic", np.multiply, openeo="multiply")
+@primitive("arithmetic", np.multiply, openeo="multiply", emit="multiply")
 def multiply(a: Image, b: Image) -> None:
     """Product of two images."""
 
 
-@primitive("arithmetic", np.true_divide, openeo="divide")
+@primitive("arithmetic", np.true_divide, openeo="divide", emit="divide")
 def divide(a: Image, b: Image) -> None:
     """Quotient of two images, IEEE: x / 0 is infinite and 0 / 0 is NaN."""
 
 
-@primitive("arithmetic", np.power, openeo="power")
+@primitive("arithmetic", np.power, openeo="power", emit="power")
 def power(a: Image, b: Image) -> None:
     """First image raised to the second."""
 
 
-@primitive("arithmetic", np.mod, openeo="mod")
+@primitive("arithmetic", np.mod, openeo="mod", emit="mod")
 def mod(a: Image, b: Image) -> None:
     """Remainder of a division, with the sign of the divisor: mod(-27, 5) is 3."""
 
 
-@primitive("arithmetic", np.negative)
+@primitive("arithmetic", np.negative, emit="negate")
 def negate(a: Image) -> None:
     """The image with its sign changed."""
 
 
-@primitive("arithmetic", np.absolute, openeo="absolute")
+@primitive("arithmetic", np.absolute, openeo="absolute", emit="absolute")
 def absolute(a: Image) -> None:
     """Absolute value."""
 
 
-@primitive("arithmetic", np.sqrt, openeo="sqrt")
+@primitive("arithmetic", np.sqrt, openeo="sqrt", emit="sqrt")
 def sqrt(a: Image) -> None:
     """Square root; NaN below zero."""
 
 
-@primitive("arithmetic", np.exp, openeo="exp")
+@primitive("arithmetic", np.exp, openeo="exp", emit="exp")
 def exp(a: Image) -> None:
     """e to the power of the image."""
 
 
-@primitive("arithmetic", np.log, openeo="ln")
+@primitive("arithmetic", np.log, openeo="ln", emit="ln")
 def ln(a: Image) -> None:
     """Natural logarithm; NaN below zero, minus infinity at zero."""
 
 
-@primitive("arithmetic", np.minimum)
+@primitive("trigonometric", np.sin, openeo="sin", emit="sin")
+def sin(a: Image) -> None:
+    """Sine of an angle in radians."""
+
+
+@primitive("trigonometric", np.cos, openeo="cos", emit="cos")
+def cos(a: Image) -> None:
+    """Cosine of an angle in radians."""
+
+
+@primitive("arithmetic", np.minimum, emit="minimum")
 def minimum(a: Image, b: Image) -> None:
     """The smaller of two images."""
 
 
-@primitive("arithmetic", np.maximum)
+@primitive("arithmetic", np.maximum, emit="maximum")
 def maximum(a: Image, b: Image) -> None:
     """The larger of two images."""
 
@@ -87,6 +97,6 @@ def _clip(a: np.ndarray, *, lowest: float, highest: float) -> np.ndarray:
     return np.clip(a, lowest, highest)
 
 
-@primitive("arithmetic", _clip, openeo="clip")
+@primitive("arithmetic", _clip, openeo="clip", emit="clamp")
 def clamp(a: Image, lowest: float, highest: float) -> None:
     """Limit values to lowest..highest."""

@@ -22,32 +22,32 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 
-@primitive("comparison", np.equal, openeo="eq")
+@primitive("comparison", np.equal, openeo="eq", emit="eq")
 def eq(a: Image, b: Image) -> None:
     """Whether two images are equal."""
 
 
-@primitive("comparison", np.not_equal, openeo="neq")
+@primitive("comparison", np.not_equal, openeo="neq", emit="neq")
 def neq(a: Image, b: Image) -> None:
     """Whether two images differ."""
 
 
-@primitive("comparison", np.less, openeo="lt")
+@primitive("comparison", np.less, openeo="lt", emit="lt")
 def lt(a: Image, b: Image) -> None:
     """Whether the first image is less than the second."""
 
 
-@primitive("comparison", np.less_equal, openeo="lte")
+@primitive("comparison", np.less_equal, openeo="lte", emit="lte")
 def lte(a: Image, b: Image) -> None:
     """Whether the first image is at most the second."""
 
 
-@primitive("comparison", np.greater, openeo="gt")
+@primitive("comparison", np.greater, openeo="gt", emit="gt")
 def gt(a: Image, b: Image) -> None:
     """Whether the first image is greater than the second."""
 
 
-@primitive("comparison", np.greater_equal, openeo="gte")
+@primitive("comparison", np.greater_equal, openeo="gte", emit="gte")
 def gte(a: Image, b: Image) -> None:
     """Whether the first image is at least the second."""
 
@@ -76,12 +76,12 @@ def logical_or(a: Block, b: Block) -> Block:
     return Block(one | other, (a.valid & b.valid) | one | other)
 
 
-@primitive("logic", np.logical_xor, openeo="xor")
+@primitive("logic", np.logical_xor, openeo="xor", emit="logical_xor")
 def logical_xor(a: Image, b: Image) -> None:
     """Whether exactly one of them is true."""
 
 
-@primitive("logic", np.logical_not, openeo="not")
+@primitive("logic", np.logical_not, openeo="not", emit="logical_not")
 def logical_not(a: Image) -> None:
     """Whether it is false."""
 

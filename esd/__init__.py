@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .cube import Cube, open_cube
 from .errors import EsdError
-from .image import Image, ImageCollection, call, composite
+from .image import Image, ImageCollection, call, composite, from_array
 from .operator import get_operator, operators
 from .text import parse
 
@@ -24,6 +24,7 @@ __all__ = [
     "__version__",
     "call",
     "composite",
+    "from_array",
     "get_operator",
     "open",
     "operators",

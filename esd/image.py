@@ -10,11 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
+import numpy.typing as npt
+
+from .block import Block
 from .engine.lower import infer, lower
-from .errors import ExpressionError, WindowError
+from .errors import BandError, ExpressionError, GridError, WindowError
 from .expr import Expr
 from .operator import Operator, Tile, bind, get_operator, operators, register
 from .space import CubeType, Space
+from .structure import ArraySource
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
     from .cube import Cube
     from .engine.execute import Raster
 
-__all__ = ["Image", "ImageCollection", "call", "composite", "constant", "load"]
+__all__ = ["Image", "ImageCollection", "call", "composite", "constant", "from_array", "load"]
 
 
 def load(cube: Cube, array: str, window: dt.date, grid: str) -> Image:
@@ -35,6 +40,32 @@ def load(cube: Cube, array: str, window: dt.date, grid: str) -> Image:
 def constant(value: float) -> Image:
     """Return a number as an image that fits every grid."""
     return Image(Expr("constant", (), {"value": value}))
+
+
+def from_array(
+    values: npt.ArrayLike,
+    geobox: GeoBox,
+    bands: Sequence[str] | None = None,
+    time: Sequence[str] = ("",),
+    valid: npt.ArrayLike | None = None,
+) -> Image:
+    """Return arrays in memory as an image, to be mixed with those of a cube.
+
+    `values` are [y, x], [band, y, x] or [time, band, y, x]; `valid` the same shape, or [y, x], all valid if not given.
+    Raises GridError if the shape is not that of the grid, BandError or WindowError if names are missing.
+    """
+    array = np.asarray(values)
+    array = array.reshape((1,) * (4 - array.ndim) + array.shape)
+    mask = np.ones((1, 1, *array.shape[2:]), dtype=bool) if valid is None else np.asarray(valid, dtype=bool)
+    mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
+    if array.shape[2:] != geobox.shape or mask.shape[2:] != geobox.shape:
+        raise GridError(f"values of shape {array.shape[2:]} do not fit the grid of {tuple(geobox.shape)} pixels")
+    names = tuple(bands or (f"band_{i}" for i in range(array.shape[1])))
+    if len(names) != array.shape[1]:
+        raise BandError(f"{array.shape[1]} bands need as many names, got {names}")
+    if len(time) != array.shape[0]:
+        raise WindowError(f"{array.shape[0]} times need as many dates, got {tuple(time)}")
+    return Image(Expr("array", (), {"source": ArraySource(Block(array, mask), geobox, tuple(time), names)}))
 
 
 def _as_image(value: Any, operator: str) -> Image:

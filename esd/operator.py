@@ -75,6 +75,7 @@ class Operator:
     rule: TypeRule | None = None
     kernel: Kernel | None = None
     function: Callable[..., Any] | None = None
+    emit: str | None = None
     expand: Callable[[Sequence[Expr], Mapping[str, Any]], Expr] | None = None
     halo: Halo = field(default=lambda _args: 0)
     openeo: str | None = None
@@ -173,11 +174,16 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def primitive(
-    group: str, function: Callable[..., Any], openeo: str | None = None, space: Space = Space.NUMBER
+    group: str,
+    function: Callable[..., Any],
+    openeo: str | None = None,
+    space: Space = Space.NUMBER,
+    emit: str | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a per-pixel operator computed by a NumPy function; the decorated one gives name, signature and documentation.
 
     `function` takes the arrays of the inputs in order, then the arguments by name, and returns an array of the same shape.
+    `emit` names its vector code (`esd.engine.emit`); without one it is evaluated by NumPy only.
     """
 
     def declare(declaration: Callable[..., Any]) -> Callable[..., Any]:
@@ -190,6 +196,7 @@ def primitive(
                 signature=_signature(declaration),
                 space=space,
                 function=function,
+                emit=emit,
                 openeo=openeo,
             )
         )

@@ -6,7 +6,10 @@ Their kernels act on blocks; `load`, `decode` and `reproject` need more than blo
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,7 +24,7 @@ from .operator import Band, Tile, operator
 from .reducer import get_reducer
 from .space import CubeType, Space
 
-__all__ = ["RESAMPLING", "common_grid", "embedding_bands", "evaluated_by_engine", "times_of"]
+__all__ = ["RESAMPLING", "ArraySource", "common_grid", "embedding_bands", "evaluated_by_engine", "times_of"]
 
 RESAMPLING = ("nearest", "bilinear")
 
@@ -62,6 +65,34 @@ def _load_rule(*, cube: str, array: str, window: str, grid: str) -> CubeType:
 def load(*, cube: str, array: str, window: str, grid: str) -> Block:
     """Read one window of a cube: codes or count in twelve steps, or the error plane (RMSE in reflectance)."""
     return evaluated_by_engine(cube=cube, array=array, window=window, grid=grid)
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """Arrays in memory as an image: `block` on `grid`, with times and bands."""
+
+    block: Block
+    grid: GeoBox
+    time: tuple[str, ...]
+    bands: tuple[str, ...]
+
+    @cached_property
+    def token(self) -> str:
+        """Hash of the values, their validity and where they lie."""
+        digest = hashlib.sha256(repr((self.grid, self.time, self.bands, self.block.values.dtype.str)).encode())
+        for array in (self.block.values, self.block.valid):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def _array_rule(*, source: ArraySource) -> CubeType:
+    return CubeType(source.grid, source.time, source.bands, source.block.values.dtype, Space.VALUE)
+
+
+@operator("structure", Tile.STRUCTURE, _array_rule, Space.ANY)
+def array(*, source: ArraySource) -> Block:
+    """Arrays in memory; `esd.from_array` makes such an image."""
+    return source.block
 
 
 def _constant_rule(*, value: float) -> CubeType:

@@ -41,7 +41,7 @@ _COMPARE: dict[type[ast.cmpop], str] = {
     ast.Gt: "gt",
     ast.GtE: "gte",
 }
-_NOT_FOR_TEXT = frozenset({"load", "constant", "reproject"})
+_NOT_FOR_TEXT = frozenset({"load", "array", "constant", "reproject"})
 
 
 def parse(text: str, image: Image) -> Image:

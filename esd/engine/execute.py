@@ -24,6 +24,8 @@ from esd.operator import get_operator
 from esd.space import CubeType
 from esd.structure import times_of
 
+from .compiled import run_compiled, tier
+from .fuse import Run, runs_of
 from .lower import infer
 from .plan import Plan, halo_of, make_plan, needed_regions
 from .resample import resample, source_positions, source_region
@@ -159,6 +161,8 @@ def _primitive(node: Expr, blocks: list[Block]) -> Block:
 def _evaluate_node(node: Expr, region: Region, blocks: dict[str, Block], regions: dict[str, Region]) -> Block:
     if node.op == "load":
         return _load(node, region)
+    if node.op == "array":
+        return _crop(node.args["source"].block, region_of(node.args["source"].grid), region)
     if node.op == "reproject":
         return _reproject(node, region)
     declared = get_operator(node.op)
@@ -181,19 +185,38 @@ def _evaluate_node(node: Expr, region: Region, blocks: dict[str, Block], regions
         return declared.kernel(*sources, **node.args)
 
 
+def _evaluate_run(run: Run, region: Region, blocks: dict[str, Block], regions: dict[str, Region]) -> Block:
+    """Evaluate a run by its compiled code, or node by node while there is none."""
+    cropped = [_crop(blocks[node.key], regions[node.key], region) for node in run.inputs]
+    compiled = run_compiled(run, cropped)
+    if compiled is not None:
+        return compiled
+    inner = blocks | {node.key: block for node, block in zip(run.inputs, cropped, strict=True)}
+    inner_regions = dict.fromkeys(inner, region)
+    for node in run.nodes:
+        inner[node.key] = _evaluate_node(node, region, inner, inner_regions)
+        inner_regions[node.key] = region
+    return inner[run.sink.key]
+
+
 def evaluate(root: Expr, region: Region) -> Block:
     """Evaluate a lowered expression on a region of its grid; each node once, each result freed after its last use."""
     regions = needed_regions(root, region)
+    runs = {} if tier() == "interpreted" else runs_of(root)
+    inside = {node.key for run in runs.values() for node in run.nodes[:-1]}
     waiting = {key: len(nodes) for key, nodes in consumers_of(root).items()}
     blocks: dict[str, Block] = {}
     for node in postorder(root):
-        if node.key not in regions and infer(node).grid is not None:
+        if node.key in inside or (node.key not in regions and infer(node).grid is not None):
             continue
-        blocks[node.key] = _evaluate_node(node, regions.get(node.key, Region(0, 1, 0, 1)), blocks, regions)
-        for source in dict.fromkeys(node.src):
-            waiting[source.key] -= 1
-            if waiting[source.key] == 0:
-                blocks.pop(source.key, None)
+        here = regions.get(node.key, Region(0, 1, 0, 1))
+        run = runs.get(node.key)
+        blocks[node.key] = _evaluate_run(run, here, blocks, regions) if run else _evaluate_node(node, here, blocks, regions)
+        for user in run.nodes if run else (node,):
+            for source in dict.fromkeys(user.src):
+                waiting[source.key] -= 1
+                if waiting[source.key] == 0:
+                    blocks.pop(source.key, None)
     return blocks[root.key]
 
 
