@@ -16,8 +16,10 @@ from .ir import Builder, Value
 
 __all__ = ["cos", "exp", "ln", "sin"]
 
-F4, F8 = np.dtype(np.float32), np.dtype(np.float64)
-_INTEGER = {F4: np.dtype(np.int32), F8: np.dtype(np.int64)}
+Dtype = np.dtype[Any]
+F4: Dtype = np.dtype(np.float32)
+F8: Dtype = np.dtype(np.float64)
+_INTEGER: dict[Dtype, Dtype] = {F4: np.dtype(np.int32), F8: np.dtype(np.int64)}
 
 _HALF_PI = {
     F4: (1.5707963705062866, -4.371139000186241e-08, -1.7151245100059e-15),
