@@ -1,1 +1,28 @@
-"""."""
+"""Scenes to cubes: product readers, composites, the pipeline with its ledger, and the scene simulator."""
+
+from .composite import dekads_of_scenes
+from .pipeline import IngestReport, Progress, run_ingest
+from .pixel_years import simulate_pixels
+from .plan import IngestPlan, plan_ingest
+from .readers import READERS, Failure, find_scenes, read_scene
+from .scene import Observation, Reader, Scene
+from .simulate import SimulationReport, simulate
+
+__all__ = [
+    "READERS",
+    "Failure",
+    "IngestPlan",
+    "IngestReport",
+    "Observation",
+    "Progress",
+    "Reader",
+    "Scene",
+    "SimulationReport",
+    "dekads_of_scenes",
+    "find_scenes",
+    "plan_ingest",
+    "read_scene",
+    "run_ingest",
+    "simulate",
+    "simulate_pixels",
+]

@@ -1,0 +1,162 @@
+"""Deliveries: the folder, tarball or single file that a scene comes in.
+
+A tarball is listed once; its members are written only into a scratch folder, under their bare file names, through
+tarfile's "data" filter, so a hostile member name cannot reach any other place.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+import threading
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Self
+
+from esd.errors import SceneError
+
+__all__ = ["Package", "Scratch", "is_tarball"]
+
+TARBALLS = (".tar", ".tar.gz", ".tgz")
+_DAMAGED = (tarfile.TarError, EOFError, zlib.error, OSError)
+"""What tarfile and gzip raise for an archive that ends early or whose bytes are not what they should be."""
+
+
+def is_tarball(path: Path) -> bool:
+    """Tell by its name whether a file is a tarball."""
+    return path.name.lower().endswith(TARBALLS)
+
+
+@dataclass(frozen=True)
+class Package:
+    """One delivery on disk, seen as a flat set of file names.
+
+    `members` gives the archive's own name of each file; the file name itself for folders and single files.
+    """
+
+    path: Path
+    members: Mapping[str, str]
+
+    @classmethod
+    def open(cls, path: Path) -> Package:
+        """List what a folder, tarball or single file holds. Raises SceneError if it is absent or damaged."""
+        if "?" in str(path):
+            raise SceneError(f"scene {str(path)!r} has a question mark in its name, which GDAL misreads; rename it")
+        if is_tarball(path):
+            with _reading(path), tarfile.open(path) as archive:
+                files = [member.name for member in archive if member.isfile()]
+            return cls(path, {PurePosixPath(name).name: name for name in reversed(files)})
+        if path.is_dir():
+            with _reading(path):
+                return cls(path, {entry.name: entry.name for entry in sorted(path.iterdir()) if entry.is_file()})
+        if path.is_file():
+            return cls(path, {path.name: path.name})
+        raise SceneError(f"scene {str(path)!r} is not there; give a folder, a tarball or a file")
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The file names, sorted."""
+        return tuple(sorted(self.members))
+
+    @cached_property
+    def folder(self) -> Path | None:
+        """The folder that the files lie in; None for a tarball."""
+        if is_tarball(self.path):
+            return None
+        return self.path if self.path.is_dir() else self.path.parent
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of one file. Raises SceneError if it is not there or the archive is damaged."""
+        if name not in self.members:
+            raise SceneError(f"{self.path.name} has no file {name}; download it again")
+        with _reading(self.path):
+            if self.folder is not None:
+                return (self.folder / name).read_bytes()
+            with tarfile.open(self.path) as archive:
+                stream = archive.extractfile(self.members[name])
+                return stream.read() if stream is not None else b""
+
+    def unpack(self, names: Iterable[str], into: Path) -> None:
+        """Write the files called `names` of a tarball into a folder. Raises SceneError as `read` does."""
+        wanted = {self.members[name]: name for name in names if name in self.members}
+        with _reading(self.path), tarfile.open(self.path) as archive:
+            for member in archive:
+                if member.name in wanted and member.isfile():
+                    archive.extract(member.replace(name=wanted[member.name]), into, filter="data")
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGED as error:
+        kind = "is truncated or damaged" if is_tarball(path) else "cannot be read"
+        raise SceneError(f"{path.name} {kind} ({error}); download it again") from error
+
+
+class Scratch:
+    """A temporary folder in which tarballs are unpacked, each once, and which goes when the work ends.
+
+    `root` names the folder, made anew (what a killed run left there is removed); without it the system chooses.
+    Safe to use from several threads.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        if root is None:
+            root = Path(tempfile.mkdtemp(prefix="esd-scratch-"))
+        else:
+            shutil.rmtree(root, ignore_errors=True)
+            root.mkdir(parents=True)
+        self._root = root
+        self._lock = threading.Lock()
+        self._one_at_a_time: dict[Path, threading.Lock] = {}
+        self._unpacked: dict[Path, Path | SceneError] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def folder(self, path: Path, names: Iterable[str]) -> Path:
+        """Return the folder that holds the files `names` of a delivery, unpacking it if it is a tarball.
+
+        Raises SceneError if the tarball is damaged, every time that it is asked for.
+        """
+        if not is_tarball(path):
+            return path if path.is_dir() else path.parent
+        with self._lock:
+            lock = self._one_at_a_time.setdefault(path, threading.Lock())
+        with lock:
+            if path not in self._unpacked:
+                self._unpacked[path] = self._unpack(path, names)
+            found = self._unpacked[path]
+        if isinstance(found, SceneError):
+            raise SceneError(str(found)) from found
+        return found
+
+    def _unpack(self, path: Path, names: Iterable[str]) -> Path | SceneError:
+        into = Path(tempfile.mkdtemp(dir=self._root))
+        try:
+            Package.open(path).unpack(names, into)
+        except SceneError as error:
+            return error
+        return into
+
+    def release(self, path: Path) -> None:
+        """Remove what was unpacked of a delivery; it is unpacked again if it is asked for again."""
+        with self._lock:
+            self._one_at_a_time.pop(path, None)
+            found = self._unpacked.pop(path, None)
+        if isinstance(found, Path):
+            shutil.rmtree(found)
+
+    def close(self) -> None:
+        """Remove the folder and all that is in it."""
+        shutil.rmtree(self._root, ignore_errors=True)

@@ -1,0 +1,119 @@
+"""ESPA orders: Landsat 4 to 8 surface reflectance (LEDAPS, LaSRC) with cfmask, as a folder or .tar.gz.
+
+The XML metadata tell scale, fill, saturation and valid range of each band; it may list bands that were not delivered.
+cfmask is 0 clear, 1 water, 2 shadow, 3 snow, 4 cloud, 255 fill; clear land and water are kept.
+Source: ESPA product guides, "Landsat 4-7 Surface Reflectance (LEDAPS) Product", USGS.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from esd.dekad import BANDS
+from esd.errors import SceneError
+from esd.grid import Region
+
+from .archive import Package
+from .raster import header_of, read_window
+from .scene import Layer, Observation, Scene, require, stack_bands
+
+__all__ = ["EspaReader"]
+
+TM_NUMBERS = dict(zip((1, 2, 3, 4, 5, 7), BANDS, strict=True))
+OLI_NUMBERS = dict(zip((2, 3, 4, 5, 6, 7), BANDS, strict=True))
+CLEAR_CLASSES = (0, 1)
+NO_MASK = "has no cfmask: clouds are not masked"
+
+
+class EspaReader:
+    """Reads ESPA orders."""
+
+    product = "espa"
+
+    def claims(self, package: Package) -> tuple[str, ...]:
+        """Return the XML files beside which surface reflectance bands lie."""
+        stems = {name.split("_sr_band")[0] for name in package.names if "_sr_band" in name}
+        return tuple(f"{stem}.xml" for stem in sorted(stems) if f"{stem}.xml" in package.members)
+
+    def scan(self, package: Package, name: str) -> Scene:
+        """Return the scene that an XML file describes. Raises SceneError if it or its bands are incomplete."""
+        root = _parse(package, name)
+        stem = name.removesuffix(".xml")
+        platform = _text(root, "satellite", name)
+        numbers = OLI_NUMBERS if platform == "LANDSAT_8" else TM_NUMBERS
+        listed = {band.get("name"): band for band in root.iterfind(".//{*}band")}
+        present = {number: band for number, band in numbers.items() if f"{stem}_sr_band{number}.tif" in package.members}
+        require(present, f"{package.path.name} has no surface reflectance band")
+        layers = tuple(
+            _layer(listed.get(f"sr_band{number}"), band, f"{stem}_sr_band{number}.tif") for number, band in present.items()
+        )
+        geobox = header_of(package, layers[0].file).geobox
+        if geobox is None:
+            raise SceneError(f"{layers[0].file} has no coordinate system; order the scene as GeoTIFF")
+        mask = f"{stem}_cfmask.tif"
+        masked = mask in package.members
+        acquired = dt.date.fromisoformat(_text(root, "acquisition_date", name))
+        return Scene(
+            id=stem,
+            product=self.product,
+            platform=platform,
+            sensor=_text(root, "instrument", name),
+            acquired=acquired,
+            period=(acquired, acquired),
+            geobox=geobox,
+            path=package.path,
+            layers=layers,
+            quality=(Layer("cfmask", mask),) if masked else (),
+            sun_elevation=_sun_elevation(root),
+            notes=() if masked else (f"{stem} {NO_MASK}",),
+        )
+
+    def read(self, scene: Scene, folder: Path, region: Region) -> Observation:
+        """Read a region; clear is cfmask 0 or 1 with a valid, unsaturated number."""
+        full = scene.shape
+        raws = [read_window(folder, layer, region, full) for layer in scene.layers]
+        reflectance, clear = stack_bands(scene.layers, raws)
+        for layer in scene.quality:
+            clear &= np.isin(read_window(folder, layer, region, full), CLEAR_CLASSES)
+        return Observation(np.where(clear, reflectance, np.float32(0)), clear)
+
+
+def _parse(package: Package, name: str) -> ElementTree.Element:
+    try:
+        return ElementTree.fromstring(package.read(name))
+    except ElementTree.ParseError as error:
+        raise SceneError(f"{package.path.name}: {name} is not XML ({error}); download it again") from error
+
+
+def _text(root: ElementTree.Element, tag: str, name: str) -> str:
+    found = root.findtext(f".//{{*}}{tag}")
+    require(found, f"{name} does not tell {tag}")
+    return str(found).strip()
+
+
+def _sun_elevation(root: ElementTree.Element) -> float | None:
+    angles = root.find(".//{*}solar_angles")
+    return None if angles is None else round(90 - float(angles.get("zenith", "nan")), 6)
+
+
+def _layer(listed: ElementTree.Element | None, band: str, file: str) -> Layer:
+    if listed is None:
+        raise SceneError(f"{file} is not listed in its XML, so its scale is unknown; download the scene again")
+    span = listed.find("{*}valid_range")
+    return Layer(
+        name=band,
+        file=file,
+        scale=float(listed.get("scale_factor", "1")),
+        offset=float(listed.get("add_offset", "0")),
+        fill=_number(listed.get("fill_value")),
+        saturated=_number(listed.get("saturate_value")),
+        valid=None if span is None else (float(span.get("min", "-inf")), float(span.get("max", "inf"))),
+    )
+
+
+def _number(text: str | None) -> float | None:
+    return None if text is None else float(text)

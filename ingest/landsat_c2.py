@@ -1,0 +1,157 @@
+"""Landsat Collection 2 Level-2 (surface reflectance) of Landsat 4 to 9, as a folder, .tar or .tar.gz.
+
+The MTL (txt, or xml or json where there is no txt) tells scale, offset and calibrated range. Kept is what QA_PIXEL
+calls neither fill, dilated cloud, cirrus, cloud, shadow nor snow, and QA_RADSAT neither saturated, dropped nor
+terrain-occluded. Source: "Landsat 8-9 Collection 2 Level 2 Science Product Guide" (LSDS-1619), and LSDS-1618.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from esd.dekad import BANDS
+from esd.errors import SceneError
+from esd.grid import Region
+
+from .archive import Package
+from .mtl import Metadata
+from .raster import Header, header_of, read_window
+from .scene import Layer, Observation, Scene, has_bits, require, stack_bands
+
+__all__ = ["LandsatC2Reader"]
+
+TM_NUMBERS = (1, 2, 3, 4, 5, 7)
+OLI_NUMBERS = (2, 3, 4, 5, 6, 7)
+OLI_PLATFORMS = ("LANDSAT_8", "LANDSAT_9")
+UNCLEAR_BITS = (0, 1, 2, 3, 4, 5)
+"""QA_PIXEL: fill, dilated cloud, cirrus, cloud, cloud shadow, snow."""
+DROPPED_BIT = 9
+OCCLUDED_BIT = 11
+"""QA_RADSAT beside the saturation bits (band n is bit n - 1): dropped pixel (4-7), terrain occlusion (8-9)."""
+
+ANTARCTIC_POLAR_STEREOGRAPHIC = 3031
+_NAME = re.compile(r"(L[COTEM]\d\d_L2S[PR]_\d{6}_\d{8}_\d{8}_\d\d_[A-Z0-9]{2})_MTL\.(txt|xml|json)", re.IGNORECASE)
+
+
+class LandsatC2Reader:
+    """Reads Collection 2 Level-2 scenes."""
+
+    product = "landsat-c2"
+
+    def claims(self, package: Package) -> tuple[str, ...]:
+        """Return one MTL file for each product in the delivery: txt before xml before json."""
+        best: dict[str, str] = {}
+        for kind in ("json", "xml", "txt"):
+            for name in package.names:
+                found = _NAME.fullmatch(name)
+                if found and found[2].lower() == kind:
+                    best[found[1]] = name
+        return tuple(best[product] for product in sorted(best))
+
+    def scan(self, package: Package, name: str) -> Scene:
+        """Return the scene that an MTL file describes. Raises SceneError if it or its bands are incomplete."""
+        metadata = Metadata.parse(package, name)
+        stem = name[: name.upper().index("_MTL.")]
+        platform = metadata.text("IMAGE_ATTRIBUTES", "SPACECRAFT_ID")
+        layers = _layers(metadata, package, stem, OLI_NUMBERS if platform in OLI_PLATFORMS else TM_NUMBERS)
+        require(layers, f"{package.path.name} has {name} but no SR_B file of a reflective band")
+        acquired = dt.date.fromisoformat(metadata.text("IMAGE_ATTRIBUTES", "DATE_ACQUIRED"))
+        header = header_of(package, layers[0].file)
+        quality = tuple(
+            Layer(kind, file) for kind in ("QA_PIXEL", "QA_RADSAT") if (file := _file(package, f"{stem}_{kind}.TIF"))
+        )
+        masked = any(layer.name == "QA_PIXEL" for layer in quality)
+        return Scene(
+            id=metadata.text("PRODUCT_CONTENTS", "LANDSAT_PRODUCT_ID"),
+            product=self.product,
+            platform=platform,
+            sensor=metadata.text("IMAGE_ATTRIBUTES", "SENSOR_ID"),
+            acquired=acquired,
+            period=(acquired, acquired),
+            geobox=header.geobox or _geobox_of_mtl(metadata, header, stem),
+            path=package.path,
+            layers=layers,
+            quality=quality,
+            cloud_cover=metadata.optional("IMAGE_ATTRIBUTES", "CLOUD_COVER"),
+            sun_elevation=metadata.optional("IMAGE_ATTRIBUTES", "SUN_ELEVATION"),
+            notes=() if masked else (f"{stem} has no QA_PIXEL: clouds are not masked, only fill and invalid values",),
+        )
+
+    def read(self, scene: Scene, folder: Path, region: Region) -> Observation:
+        """Read a region; clear is what QA_PIXEL and QA_RADSAT leave of the valid numbers."""
+        full = scene.shape
+        raws = [read_window(folder, layer, region, full) for layer in scene.layers]
+        reflectance, clear = stack_bands(scene.layers, raws)
+        flags = scene.quality_layer("QA_PIXEL")
+        if flags is not None:
+            clear &= ~has_bits(read_window(folder, flags, region, full), *UNCLEAR_BITS)
+        saturation = scene.quality_layer("QA_RADSAT")
+        if saturation is not None:
+            _drop_saturated(clear, scene, read_window(folder, saturation, region, full))
+        return Observation(np.where(clear, reflectance, np.float32(0)), clear)
+
+
+def _drop_saturated(clear: npt.NDArray[np.bool_], scene: Scene, flags: npt.NDArray[np.generic]) -> None:
+    oli = scene.platform in OLI_PLATFORMS
+    clear &= ~has_bits(flags, OCCLUDED_BIT if oli else DROPPED_BIT)
+    for layer in scene.layers:
+        clear[BANDS.index(layer.name)] &= ~has_bits(flags, _number(layer.file) - 1)
+
+
+def _number(file: str) -> int:
+    return int(file.upper().rpartition("_SR_B")[2][0])
+
+
+def _file(package: Package, name: str) -> str | None:
+    return next((found for found in package.names if found.upper() == name.upper()), None)
+
+
+def _layers(metadata: Metadata, package: Package, stem: str, numbers: tuple[int, ...]) -> tuple[Layer, ...]:
+    group = "LEVEL2_SURFACE_REFLECTANCE_PARAMETERS"
+    layers = []
+    for band, number in zip(BANDS, numbers, strict=True):
+        file = _file(package, f"{stem}_SR_B{number}.TIF")
+        if file is None:
+            continue
+        highest = metadata.number(group, f"QUANTIZE_CAL_MAX_BAND_{number}")
+        layers.append(
+            Layer(
+                name=band,
+                file=file,
+                scale=metadata.number(group, f"REFLECTANCE_MULT_BAND_{number}"),
+                offset=metadata.number(group, f"REFLECTANCE_ADD_BAND_{number}"),
+                fill=0,
+                saturated=highest,
+                valid=(metadata.number(group, f"QUANTIZE_CAL_MIN_BAND_{number}"), highest),
+            )
+        )
+    return tuple(layers)
+
+
+def _geobox_of_mtl(metadata: Metadata, header: Header, stem: str) -> GeoBox:
+    """Build the grid from the MTL: its corners are the centres of the corner pixels."""
+    group = "PROJECTION_ATTRIBUTES"
+    shape = (int(metadata.number(group, "REFLECTIVE_LINES")), int(metadata.number(group, "REFLECTIVE_SAMPLES")))
+    if shape != header.shape:
+        raise SceneError(f"{stem}: its bands have {header.shape} pixels, its MTL says {shape}; download it again")
+    cell = metadata.number(group, "GRID_CELL_SIZE_REFLECTIVE")
+    west = metadata.number(group, "CORNER_UL_PROJECTION_X_PRODUCT") - cell / 2
+    north = metadata.number(group, "CORNER_UL_PROJECTION_Y_PRODUCT") + cell / 2
+    return GeoBox(shape, Affine(cell, 0, west, 0, -cell, north), f"EPSG:{_epsg(metadata, stem)}")
+
+
+def _epsg(metadata: Metadata, stem: str) -> int:
+    """Return the EPSG code; Landsat counts every UTM northing from the equator, so zones are always northern."""
+    projection = metadata.text("PROJECTION_ATTRIBUTES", "MAP_PROJECTION")
+    if projection == "UTM":
+        return 32600 + int(metadata.number("PROJECTION_ATTRIBUTES", "UTM_ZONE"))
+    if projection == "PS":
+        return ANTARCTIC_POLAR_STEREOGRAPHIC
+    raise SceneError(f"{stem} has map projection {projection!r} and no CRS in its bands; write one in (gdal_edit -a_srs)")

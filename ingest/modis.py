@@ -1,0 +1,196 @@
+"""MODIS composites: MOD09A1 (8 days, 500 m) and MOD13Q1 (16 days, 250 m), of Terra (MOD) and Aqua (MYD).
+
+Three forms are read, all with one file a composite:
+* `MOD09A1.AYYYYDDD.hHHvVV.*.tif` (or MOD13Q1): a GeoTIFF whose band descriptions are the product's data set names;
+* the same as `.hdf` (HDF4, needs the extra `modis`);
+* `MOD13Q1_YYYYMMDD*.tif`: seven bands without names, EVI, NDVI, red, blue, NIR, MIR, day of year, reflectance 0-1.
+
+A pixel is of the day that its day-of-year layer tells; a composite without one is of its middle day, four or eight
+days after its first. MOD13Q1 has no green and no swir1.
+Source: MOD09 User's Guide (collection 6), table 13; MOD13 User's Guide (collection 6), tables 4 and 5.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from odc.geo.geobox import GeoBox
+
+from esd.errors import SceneError
+from esd.grid import Region
+
+from . import modis_hdf
+from .archive import Package
+from .raster import header_of, read_window
+from .scene import Layer, Observation, Scene, has_bits, require, stack_bands
+
+__all__ = ["ModisReader"]
+
+Flags = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A product: days in a composite, and how its layers (by a part of their data set's name) are scaled."""
+
+    days: int
+    bands: dict[str, str]
+    quality: dict[str, str]
+    fill: float
+    valid: tuple[float, float]
+
+
+FORMS = {
+    "09A1": Form(
+        days=8,
+        bands={
+            "blue": "sur_refl_b03",
+            "green": "sur_refl_b04",
+            "red": "sur_refl_b01",
+            "nir": "sur_refl_b02",
+            "swir1": "sur_refl_b06",
+            "swir2": "sur_refl_b07",
+        },
+        quality={"state": "state_500m", "day": "day_of_year"},
+        fill=-28672,
+        valid=(-100, 16000),
+    ),
+    "13Q1": Form(
+        days=16,
+        bands={"blue": "blue reflectance", "red": "red reflectance", "nir": "nir reflectance", "swir2": "mir reflectance"},
+        quality={"reliability": "pixel reliability", "day": "day of the year"},
+        fill=-1000,
+        valid=(0, 10000),
+    ),
+}
+SCALE = 0.0001
+UNNAMED_BANDS = {"red": 3, "blue": 4, "nir": 5, "swir2": 6}
+UNNAMED_DAY = 7
+PLATFORMS = {"MOD": "Terra", "MYD": "Aqua"}
+
+_GRANULE = re.compile(
+    r"(?P<sensor>MOD|MYD)(?P<form>09A1|13Q1)\.A(?P<date>\d{7})\.h\d\dv\d\d\..*(tif|tiff|hdf)", re.IGNORECASE
+)
+_UNNAMED = re.compile(r"(?P<sensor>MOD|MYD)(?P<form>13Q1)_(?P<date>\d{8}).*\.(tif|tiff)", re.IGNORECASE)
+
+
+class ModisReader:
+    """Reads MODIS composites."""
+
+    product = "modis"
+
+    def claims(self, package: Package) -> tuple[str, ...]:
+        """Return the file itself: composites are single files, so folders and tarballs are never claimed."""
+        if len(package.names) != 1 or package.path.name != package.names[0]:
+            return ()
+        return package.names if _GRANULE.fullmatch(package.names[0]) or _UNNAMED.fullmatch(package.names[0]) else ()
+
+    def scan(self, package: Package, name: str) -> Scene:
+        """Return the scene that a composite's file holds. Raises SceneError if it has no bands or no grid."""
+        found = _GRANULE.fullmatch(name) or _UNNAMED.fullmatch(name)
+        if found is None:
+            raise SceneError(f"{name} is not the name of a MODIS composite; keep the product's own file name")
+        form = FORMS[found["form"].upper()]
+        geobox, layers, quality = _contents(package, name, form, named=len(found["date"]) == 7)
+        require(layers, f"{name} has no reflectance band of MOD{found['form']}")
+        first = dt.datetime.strptime(found["date"], "%Y%j" if len(found["date"]) == 7 else "%Y%m%d").date()
+        masked = any(layer.name in {"state", "reliability"} for layer in quality)
+        return Scene(
+            id=name.rpartition(".")[0],
+            product=self.product,
+            platform=PLATFORMS[found["sensor"].upper()],
+            sensor="MODIS",
+            acquired=first + dt.timedelta(days=form.days // 2),
+            period=(first, first + dt.timedelta(days=form.days - 1)),
+            geobox=geobox,
+            path=package.path,
+            layers=layers,
+            quality=quality,
+            notes=() if masked else (f"{name} has no quality layer: clouds are not masked",),
+        )
+
+    def read(self, scene: Scene, folder: Path, region: Region) -> Observation:
+        """Read a region; clear is what the state or reliability layer leaves of the valid numbers."""
+        full = scene.shape
+        window = modis_hdf.read_window if scene.path.suffix.lower() == ".hdf" else read_window
+        raws = [window(folder, layer, region, full) for layer in scene.layers]
+        reflectance, clear = stack_bands(scene.layers, raws)
+        state, reliability = scene.quality_layer("state"), scene.quality_layer("reliability")
+        if state is not None:
+            clear &= clear_by_state(window(folder, state, region, full))
+        if reliability is not None:
+            clear &= np.isin(window(folder, reliability, region, full), (0, 1))
+        dated = scene.quality_layer("day")
+        day = None if dated is None else _days(scene, window(folder, dated, region, full))
+        return Observation(np.where(clear, reflectance, np.float32(0)), clear, day)
+
+
+def clear_by_state(flags: Flags) -> npt.NDArray[np.bool_]:
+    """Return where MOD09A1 state flags [y, x] mean clear.
+
+    Dropped: cloudy or mixed (bits 0-1 = 1, 2), shadow (2), average or high cirrus (9), internal cloud (10), MOD35
+    snow (12), internal snow (15), and fill (65535). Pixels only adjacent to cloud (13) are kept: the composite has
+    already chosen the best of its days.
+    """
+    cloudy = has_bits(flags, 0) ^ has_bits(flags, 1)
+    return ~(cloudy | has_bits(flags, 2, 9, 10, 12, 15))
+
+
+def _contents(
+    package: Package, name: str, form: Form, *, named: bool
+) -> tuple[GeoBox, tuple[Layer, ...], tuple[Layer, ...]]:
+    if not named:
+        return _unnamed_contents(package, name)
+    geobox: GeoBox | None
+    indices: dict[str, int | str]
+    if name.lower().endswith(".hdf"):
+        geobox, data_sets = modis_hdf.contents(package.path)
+        indices = {data_set.lower(): data_set for data_set in data_sets}
+    else:
+        header = header_of(package, name)
+        geobox = header.geobox
+        indices = {description.lower(): number for number, description in enumerate(header.descriptions, 1)}
+    layers = tuple(
+        Layer(band, name, index, SCALE, 0.0, form.fill, None, form.valid)
+        for band, part in form.bands.items()
+        if (index := _index(indices, part)) is not None
+    )
+    quality = tuple(
+        Layer(kind, name, index) for kind, part in form.quality.items() if (index := _index(indices, part)) is not None
+    )
+    return _require_grid(geobox, name), layers, quality
+
+
+def _index(indices: dict[str, int | str], part: str) -> int | str | None:
+    return next((index for description, index in indices.items() if part in description), None)
+
+
+def _unnamed_contents(package: Package, name: str) -> tuple[GeoBox, tuple[Layer, ...], tuple[Layer, ...]]:
+    header = header_of(package, name)
+    if len(header.descriptions) != UNNAMED_DAY:
+        raise SceneError(f"{name} has {len(header.descriptions)} bands, not EVI, NDVI, red, blue, NIR, MIR, day of year")
+    plain = Layer("", name, fill=header.nodata, valid=(0.0, 1.0))
+    layers = tuple(replace(plain, name=band, index=index) for band, index in UNNAMED_BANDS.items())
+    return _require_grid(header.geobox, name), layers, (replace(plain, name="day", index=UNNAMED_DAY),)
+
+
+def _require_grid(geobox: GeoBox | None, name: str) -> GeoBox:
+    if geobox is None:
+        raise SceneError(f"{name} has no coordinate system; write one into the file (gdal_edit -a_srs)")
+    return geobox
+
+
+def _days(scene: Scene, day_of_year: Flags) -> npt.NDArray[np.int16]:
+    """Turn days of the year, 1-366, into days since the composite's first; days outside of it to its middle."""
+    first, last = scene.period
+    number = np.nan_to_num(day_of_year.astype(np.float64), nan=-1, posinf=-1, neginf=-1)
+    since = number - first.timetuple().tm_yday
+    days_of_year = dt.date(first.year, 12, 31).timetuple().tm_yday
+    since = np.where(since < 0, since + days_of_year, since)
+    inside = (number >= 1) & (since <= (last - first).days)
+    return np.where(inside, since, (scene.acquired - first).days).astype(np.int16)

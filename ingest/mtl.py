@@ -1,0 +1,77 @@
+"""MTL: the metadata file of a Landsat scene, in its text (ODL), XML or JSON form, as groups of keys."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from esd.errors import SceneError
+
+from .archive import Package
+
+__all__ = ["Metadata"]
+
+Groups = dict[str, dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The groups of one MTL file; keys recur between groups with other meanings, so both are always named."""
+
+    name: str
+    groups: Groups
+
+    @classmethod
+    def parse(cls, package: Package, name: str) -> Metadata:
+        """Read an MTL file of a delivery; its form goes by the end of its name. Raises SceneError if damaged."""
+        try:
+            text = package.read(name).decode("utf-8")
+            groups = _PARSERS[name.rpartition(".")[2].lower()](text)
+        except (ElementTree.ParseError, ValueError, AttributeError) as error:
+            raise SceneError(f"{package.path.name}: {name} cannot be understood ({error}); download it again") from error
+        return cls(name, groups)
+
+    def text(self, group: str, key: str) -> str:
+        """Return the value of a key. Raises SceneError if it is not there."""
+        found = self.groups.get(group, {}).get(key)
+        if not found:
+            raise SceneError(f"{self.name} has no {key} in {group}; download the scene again")
+        return found
+
+    def number(self, group: str, key: str) -> float:
+        """Return the value of a key as a number. Raises SceneError if it is not there or none."""
+        text = self.text(group, key)
+        try:
+            return float(text)
+        except ValueError:
+            raise SceneError(f"{self.name} has {key} = {text!r}, not a number; download the scene again") from None
+
+    def optional(self, group: str, key: str) -> float | None:
+        """Return the value of a key as a number, None if the file does not have the key."""
+        return self.number(group, key) if self.groups.get(group, {}).get(key) else None
+
+
+def _parse_odl(text: str) -> Groups:
+    groups: Groups = {}
+    group: dict[str, str] = {}
+    for line in text.splitlines():
+        key, _, value = (part.strip() for part in line.partition("="))
+        if key == "GROUP":
+            group = groups.setdefault(value, {})
+        elif key and value and key != "END_GROUP":
+            group[key] = value.strip('"')
+    return groups
+
+
+def _parse_xml(text: str) -> Groups:
+    root = ElementTree.fromstring(text)
+    return {group.tag: {entry.tag: (entry.text or "").strip() for entry in group} for group in root}
+
+
+def _parse_json(text: str) -> Groups:
+    (root,) = json.loads(text).values()
+    return {name: {key: str(value) for key, value in group.items()} for name, group in root.items()}
+
+
+_PARSERS = {"txt": _parse_odl, "xml": _parse_xml, "json": _parse_json}

@@ -1,0 +1,195 @@
+"""The plan of an ingest: grid, windows, blocks and bytes, all known (and all errors told) before anything is written."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from odc.geo.geobox import GeoBox
+
+from esd.dekad import BANDS, window_of
+from esd.errors import MemoryLimitError, SceneError, WindowError
+from esd.grid import Region, region_of, sub_geobox, tiles
+
+from .aoi import Area
+from .composite import in_window
+from .gridding import choose_grid
+from .raster import native_region
+from .readers import Failure, find_scenes
+from .scene import Scene
+
+__all__ = ["IngestPlan", "Task", "plan_ingest"]
+
+BLOCK_SIZES = (512, 256)
+BYTES_OF_A_RAW_NUMBER = 2
+BYTES_OF_AN_OBSERVATION = 36
+"""A pixel of one scene as it is held until its block is encoded: reflectance, masks, day; with its share of the strip."""
+BYTES_OF_A_READ = 160
+"""A pixel of one scene while it is read: raw numbers, their masks, and the copy that is placed on the grid."""
+WORKERS = min(4, os.cpu_count() or 1)
+"""Threads that read scenes, and then composite and encode strips of rows."""
+BYTES_OF_THE_REST = 350_000_000
+"""The program itself with its libraries, and the strips of rows that are composited and encoded at a time."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One block of one window, and the scenes that meet it, in order of date."""
+
+    window: dt.date
+    region: Region
+    scenes: tuple[Scene, ...]
+
+
+@dataclass(frozen=True)
+class IngestPlan:
+    """What an ingest will do. `failures` are scenes that cannot be used, found out while planning."""
+
+    scenes: tuple[Scene, ...]
+    failures: tuple[Failure, ...]
+    windows: tuple[dt.date, ...]
+    geobox: GeoBox
+    area: Area | None
+    block: int
+
+    @cached_property
+    def tasks(self) -> tuple[Task, ...]:
+        """All blocks that any scene meets, window by window, row by row."""
+        return tuple(_tasks(self))
+
+    @cached_property
+    def most_scenes(self) -> int:
+        """The largest number of scenes that meet in one block of one window."""
+        return max((len(task.scenes) for task in self.tasks), default=0)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes of memory that the ingest is expected to need at most."""
+        pixels = min(self.block, self.geobox.shape.y) * min(self.block, self.geobox.shape.x)
+        held = self.most_scenes * BYTES_OF_AN_OBSERVATION + WORKERS * BYTES_OF_A_READ
+        return pixels * held + BYTES_OF_THE_REST
+
+    @cached_property
+    def scene_bytes(self) -> dict[str, int]:
+        """Bytes of each scene's reflectance inside the grid, by id: 6 bands x 2 bytes x its own pixels there."""
+        each = len(BANDS) * BYTES_OF_A_RAW_NUMBER
+        return {scene.id: native_region(scene.geobox, self.geobox).size * each for scene in self.scenes}
+
+    @property
+    def bytes_in(self) -> int:
+        """Bytes of all scenes' reflectance inside the grid and the windows."""
+        return sum(self.scene_bytes.values())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person ought to know of the scenes, each once."""
+        return tuple(dict.fromkeys(note for scene in self.scenes for note in scene.notes))
+
+    def settings(self, encoder: str) -> dict[str, object]:
+        """Return all that decides the cube's bytes, as plain values; a resumed ingest has to agree."""
+        outline = self.area.outline.wkb if self.area else b""
+        return {
+            "windows": [window.isoformat() for window in self.windows],
+            "scenes": [f"{scene.id} ({_bytes_of(scene)} bytes)" for scene in self.scenes],
+            "grid": [str(self.geobox.crs), list(self.geobox.shape), list(self.geobox.affine)[:6]],
+            "area": hashlib.sha256(outline).hexdigest(),
+            "block": self.block,
+            "encoder": encoder,
+        }
+
+
+def plan_ingest(
+    paths: Iterable[str | Path],
+    windows: Sequence[dt.date] | None = None,
+    *,
+    start_month: int = 1,
+    aoi: str | Path | None = None,
+    crs: str | None = None,
+    resolution: float | None = None,
+    reproject: bool = False,
+    max_memory: int | None = None,
+) -> IngestPlan:
+    """Plan an ingest without reading pixels or writing anything.
+
+    `windows` default to all that the scenes fall into, starting in `start_month`. `aoi` is a GeoJSON file or
+    "west,south,east,north". The grid is the scenes' own (see `gridding.choose_grid` for `crs`, `resolution` and
+    `reproject`). `max_memory` in bytes sets the block size.
+    Raises SceneError if no scene can be used, WindowError if a window holds no scene, GridError if the grids do not
+    fit, MemoryLimitError if the smallest block does not fit.
+    """
+    given = tuple(Path(path) for path in paths)
+    found, failures = find_scenes(given)
+    if not found:
+        raise SceneError(_nothing_found(given, failures))
+    windows = tuple(sorted(set(windows))) if windows else _windows_of(found, start_month)
+    scenes = _scenes_in(found, windows)
+    geobox, area = choose_grid(scenes, aoi=aoi, crs=crs, resolution=resolution, reproject=reproject)
+    inside = tuple(scene for scene in scenes if native_region(scene.geobox, geobox).size)
+    _require_each_window(inside, windows, found)
+    return _fit(IngestPlan(inside, failures, windows, geobox, area, BLOCK_SIZES[0]), max_memory)
+
+
+def _fit(plan: IngestPlan, max_memory: int | None) -> IngestPlan:
+    """Return the plan with the largest blocks that fit into the memory allowed."""
+    for block in BLOCK_SIZES:
+        smaller = replace(plan, block=block)
+        if max_memory is None or smaller.peak_bytes <= max_memory:
+            return smaller
+    allowed = f"{max_memory / 1e9:.2f} GB are allowed" if max_memory else ""
+    raise MemoryLimitError(
+        f"ingest needs {smaller.peak_bytes / 1e9:.2f} GB for blocks of {block} pixels and {smaller.most_scenes} scenes, "
+        f"{allowed}; raise --max-memory"
+    )
+
+
+def _nothing_found(paths: Sequence[Path], failures: Sequence[Failure]) -> str:
+    if failures:
+        return f"none of the scenes given can be used ({len(failures)} tried); the first: {failures[0].cause}"
+    names = ", ".join(str(path) for path in paths) or "nothing"
+    return f"no scene of a known product in {names}; give ESPA orders, Landsat C2 Level-2 scenes or MODIS composites"
+
+
+def _windows_of(scenes: Sequence[Scene], start_month: int) -> tuple[dt.date, ...]:
+    return tuple(sorted({window_of(scene.acquired, start_month) for scene in scenes}))
+
+
+def _scenes_in(scenes: Sequence[Scene], windows: Sequence[dt.date]) -> tuple[Scene, ...]:
+    chosen = tuple(scene for scene in scenes if any(in_window(scene, window) for window in windows))
+    _require_each_window(chosen, windows, scenes)
+    return chosen
+
+
+def _require_each_window(chosen: Sequence[Scene], windows: Sequence[dt.date], found: Sequence[Scene]) -> None:
+    for window in windows:
+        if not any(in_window(scene, window) for scene in chosen):
+            first, last = found[0].acquired, found[-1].acquired
+            raise WindowError(
+                f"window {window} holds no scene; the scenes are of {first} to {last}: "
+                f"give --windows {first.year}/{last.year} or fewer of them"
+            )
+
+
+def _tasks(plan: IngestPlan) -> Iterator[Task]:
+    footprints = {scene.id: native_region(plan.geobox, scene.geobox) for scene in plan.scenes}
+    regions = [
+        region
+        for region in tiles(region_of(plan.geobox), plan.block)
+        if plan.area is None or plan.area.meets(sub_geobox(plan.geobox, region))
+    ]
+    for window in plan.windows:
+        of_window = [scene for scene in plan.scenes if in_window(scene, window)]
+        for region in regions:
+            met = tuple(scene for scene in of_window if footprints[scene.id].intersect(region).size)
+            if met:
+                yield Task(window, region, met)
+
+
+def _bytes_of(scene: Scene) -> int:
+    if scene.path.is_dir():
+        return sum((scene.path / file).stat().st_size for file in scene.files)
+    return scene.path.stat().st_size

@@ -1,0 +1,114 @@
+"""The readers there are, and finding and reading scenes with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+from rasterio.errors import RasterioError
+
+from esd.dekad import BANDS
+from esd.errors import SceneError
+from esd.grid import sub_geobox
+
+from .archive import Package, Scratch, is_tarball
+from .espa import EspaReader
+from .landsat_c2 import LandsatC2Reader
+from .modis import ModisReader
+from .raster import native_region, place
+from .scene import Observation, Reader, Scene
+
+__all__ = ["READERS", "Failure", "find_scenes", "read_scene"]
+
+READERS: dict[str, Reader] = {reader.product: reader for reader in (EspaReader(), LandsatC2Reader(), ModisReader())}
+SINGLE_FILES = (".tif", ".tiff", ".hdf")
+NEVER_ENTERED = (".zarr",)
+
+
+@dataclass(frozen=True, order=True)
+class Failure:
+    """A scene (or file) that could not be used, and why, in one line."""
+
+    source: str
+    cause: str
+
+
+def find_scenes(paths: Iterable[str | Path]) -> tuple[tuple[Scene, ...], tuple[Failure, ...]]:
+    """Return the scenes under some paths, by date and id, and what of it cannot be used.
+
+    A path is a scene (folder, tarball or file) or a folder of any depth that holds scenes. A scene found twice is
+    used once, and says so in its notes. A file named outright that no reader knows is a failure; inside a folder it
+    is passed over, unless it is a tarball.
+    """
+    found: dict[str, Scene] = {}
+    failures: list[Failure] = []
+    visited: set[Path] = set()
+    for path in map(Path, paths):
+        for result in _scan(path, visited, named=True):
+            if isinstance(result, Failure):
+                failures.append(result)
+            elif result.id in found:
+                kept = found[result.id]
+                note = f"{result.id} is given twice; {result.path.name} is left out"
+                found[result.id] = replace(kept, notes=(*kept.notes, note))
+            else:
+                found[result.id] = result
+    scenes = sorted(found.values(), key=lambda scene: (scene.acquired, scene.id))
+    return tuple(scenes), tuple(sorted(set(failures)))
+
+
+def _scan(path: Path, visited: set[Path], *, named: bool) -> Iterator[Scene | Failure]:
+    if path.resolve() in visited:
+        return
+    visited.add(path.resolve())
+    try:
+        package = Package.open(path)
+    except SceneError as error:
+        yield Failure(path.name, str(error))
+        return
+    claims = [(reader, name) for reader in READERS.values() for name in reader.claims(package)]
+    for reader, name in claims:
+        try:
+            yield reader.scan(package, name)
+        except SceneError as error:
+            yield Failure(path.name, str(error))
+        except ValueError as error:
+            yield Failure(path.name, f"{name} has a value that makes no sense ({error}); download it again")
+    if path.is_dir():
+        for child in sorted(path.iterdir()):
+            if _worth_a_look(child):
+                yield from _scan(child, visited, named=False)
+    elif not claims and (named or is_tarball(path)):
+        known = ", ".join(READERS)
+        cause = f"{path.name} is not a scene of a known product ({known}); keep the product's own file names"
+        yield Failure(path.name, cause)
+
+
+def _worth_a_look(path: Path) -> bool:
+    if path.name.startswith(".") or path.name.endswith(NEVER_ENTERED):
+        return False
+    return path.is_dir() or is_tarball(path) or path.name.lower().endswith(SINGLE_FILES)
+
+
+def read_scene(scene: Scene, geobox: GeoBox, scratch: Scratch | None = None) -> Observation:
+    """Read a scene onto a grid: reflectance float32 and clear bool [6, y, x] of `geobox`.
+
+    Where the grids coincide only the window needed is read, and pixels are copied; else they are warped (see
+    `raster.place`). Tarballs are unpacked into `scratch`, or for this one call. Raises SceneError naming the file.
+    """
+    if scratch is None:
+        with Scratch() as own:
+            return read_scene(scene, geobox, own)
+    region = native_region(scene.geobox, geobox)
+    if region.size == 0:
+        shape = (len(BANDS), *geobox.shape)
+        return Observation(np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=bool))
+    folder = scratch.folder(scene.path, scene.files)
+    try:
+        observation = READERS[scene.product].read(scene, folder, region)
+        return place(observation, sub_geobox(scene.geobox, region), geobox)
+    except RasterioError as error:
+        raise SceneError(f"{scene.id} cannot be moved onto the grid ({error}); give --crs of its own zone") from error
