@@ -8,9 +8,10 @@
 from __future__ import annotations
 
 from importlib.metadata import version as _version
-from pathlib import Path
+from pathlib import Path as _Path
 
-from .cube import Cube, open_cube
+from .cube import Cube
+from .cube import open_cube as _open_cube
 from .errors import EsdError
 from .image import Image, ImageCollection, call, composite, from_array
 from .operator import get_operator, operators
@@ -34,6 +35,6 @@ __all__ = [
 __version__ = _version("esd-toolkit")
 
 
-def open(path: str | Path) -> Cube:  # noqa: A001 - as xarray and zarr name it
+def open(path: str | _Path) -> Cube:  # noqa: A001 - as xarray and zarr name it
     """Open a cube. Raises CubeError if `path` is not one."""
-    return open_cube(path)
+    return _open_cube(path)
