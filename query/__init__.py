@@ -1,1 +1,22 @@
-"""."""
+"""Finding: the catalog of scenes and cubes, similarity search over codes, and sampling at points."""
+
+from .catalog import Catalog, Item, SceneLike, frame_of
+from .filters import parse_filters
+from .points import embedding_columns, features_of, read_points, sample_cube
+from .similarity import Query, query_at, similar, similarity_image
+
+__all__ = [
+    "Catalog",
+    "Item",
+    "Query",
+    "SceneLike",
+    "embedding_columns",
+    "features_of",
+    "frame_of",
+    "parse_filters",
+    "query_at",
+    "read_points",
+    "sample_cube",
+    "similar",
+    "similarity_image",
+]

@@ -1,0 +1,343 @@
+"""Classification from a handful of samples: nearest prototype, k nearest neighbours, logistic regression.
+
+A `Classifier` is trained on feature vectors [n, d] and is an argument of the operators `classify` and
+`classify_confidence`. Features are the whole vector of a pixel, time slowest: embeddings (12 x dims), reflectance (36 x 6)
+or any other image of that many numbers (`value`). It is kept as a safetensors file, never as a pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from esd.block import Block
+from esd.codec import Codec
+from esd.errors import EncoderError, ExpressionError, TableError
+from esd.operator import Tile, operator
+from esd.space import CubeType, Space
+
+__all__ = ["FEATURE_SPACES", "METHODS", "Classifier", "train_classifier"]
+
+FEATURE_SPACES = ("embedding", "reflectance", "value")
+MOST_CLASSES = 254
+BATCH = 2048
+"""Pixels a matrix product takes at a time, always padded to it: BLAS may sum in another order for another shape, and a
+pixel's class must not depend on where a tile was cut."""
+
+REGULARIZATION = 0.1
+"""scikit-learn's C. Its default of 1 overfits where features outnumber samples, as they do in few-shot work."""
+FORMAT = 1
+
+Floats = npt.NDArray[np.float32]
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+def _unit(vectors: Floats) -> Floats:
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(length, np.float32(1e-12)), dtype=np.float32)
+
+
+def _prototype_scores(features: Floats, arrays: Arrays, _neighbours: int) -> tuple[Floats, Floats]:
+    cosine = _unit(features) @ arrays["prototypes"].T
+    two_best = np.partition(cosine, -2, axis=1)[:, -2:]
+    return cosine, (two_best[:, 1] - two_best[:, 0]) / np.float32(2)
+
+
+def _neighbour_scores(features: Floats, arrays: Arrays, neighbours: int) -> tuple[Floats, Floats]:
+    """Votes of the nearest samples by cosine; of classes with equal votes the one with the nearest sample wins."""
+    similarity = _unit(features) @ arrays["samples"].T
+    k = min(neighbours, similarity.shape[1])
+    near = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
+    order = np.argsort(-np.take_along_axis(similarity, near, axis=1), axis=1, kind="stable")
+    voters = arrays["sample_class"][np.take_along_axis(near, order, axis=1)]
+    votes = voters[:, :, None] == np.arange(int(arrays["sample_class"].max()) + 1)
+    counts = votes.sum(axis=1).astype(np.float32)
+    first = np.where(counts > 0, votes.argmax(axis=1), k)
+    nearest_first = (k - first).astype(np.float32) / np.float32(k + 1)
+    return counts + nearest_first, np.asarray(counts.max(axis=1) / np.float32(k), dtype=np.float32)
+
+
+def _logistic_scores(features: Floats, arrays: Arrays, _neighbours: int) -> tuple[Floats, Floats]:
+    scores = features @ arrays["weights"].T + arrays["intercept"]
+    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return scores, shares.max(axis=1) / shares.sum(axis=1)
+
+
+_SCORES: dict[str, Callable[[Floats, Arrays, int], tuple[Floats, Floats]]] = {
+    "prototype": _prototype_scores,
+    "knn": _neighbour_scores,
+    "logistic": _logistic_scores,
+}
+METHODS = tuple(_SCORES)
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A trained classifier.
+
+    `classes` are the names; class i of them is written as i + 1, and 0 means none. `space` is what the features are
+    (`FEATURE_SPACES`) and `features` how many; `encoder` and `encoder_id` tell the encoder of embeddings, empty otherwise.
+    """
+
+    method: str
+    classes: tuple[str, ...]
+    space: str
+    features: int
+    encoder: str
+    encoder_id: str
+    neighbours: int
+    arrays: Arrays
+
+    @property
+    def legend(self) -> dict[int, str]:
+        """The name of each value of a class image."""
+        return dict(enumerate(self.classes, start=1))
+
+    @cached_property
+    def token(self) -> str:
+        """SHA-256 of the file that `save` writes."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def __repr__(self) -> str:
+        return f"Classifier({self.method}, {len(self.classes)} classes, {self.features} {self.space} features)"
+
+    def predict(self, features: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.uint8], Floats]:
+        """Classify feature vectors [n, d].
+
+        Returns the class, uint8 [n] from 1, and a confidence, float32 [n] in 0..1: the probability of a logistic
+        classifier, the share of the votes of a kNN, half of the distance between the two best cosines of prototypes (not a
+        probability). Both are 0 where a feature is not finite. Raises TableError for another number of features.
+        """
+        if features.ndim != 2 or features.shape[1] != self.features:
+            raise TableError(f"the classifier needs {self.features} features a sample, got an array {features.shape}")
+        classes = np.zeros(len(features), dtype=np.uint8)
+        confidence = np.zeros(len(features), dtype=np.float32)
+        whole = np.flatnonzero(np.isfinite(features).all(axis=1))
+        for start in range(0, whole.size, BATCH):
+            part = whole[start : start + BATCH]
+            batch = np.zeros((BATCH, self.features), dtype=np.float32)
+            batch[: part.size] = (features[part] - self.arrays["centre"]) / self.arrays["scale"]
+            scores, certain = _SCORES[self.method](batch, self.arrays, self.neighbours)
+            classes[part] = scores.argmax(axis=1)[: part.size] + 1
+            confidence[part] = certain[: part.size]
+        return classes, confidence
+
+    def to_bytes(self) -> bytes:
+        """Return the classifier as the bytes of a safetensors file with its facts as JSON in the header."""
+        from safetensors.numpy import save
+
+        facts = {
+            "format": FORMAT,
+            "kind": "classifier",
+            "method": self.method,
+            "classes": list(self.classes),
+            "space": self.space,
+            "features": self.features,
+            "encoder": {"id": self.encoder_id, "sha256": self.encoder},
+            "neighbours": self.neighbours,
+        }
+        return save(dict(self.arrays), {"esd": json.dumps(facts, ensure_ascii=False)})
+
+    def save(self, path: str | Path) -> Path:
+        """Write the classifier to a file, whole or not at all. Returns its path."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.part")
+        temporary.write_bytes(self.to_bytes())
+        temporary.replace(path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Classifier:
+        """Read a classifier that `save` wrote. Raises TableError if the file is not there or not one."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        path = Path(path)
+        if not path.is_file():
+            raise TableError(f"classifier file {str(path)!r} is not there; write one with Classifier.save")
+        data = path.read_bytes()
+        try:
+            arrays = load(data)
+            length = int.from_bytes(data[:8], "little")
+            facts = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["esd"])
+            if (facts["kind"], facts["format"]) != ("classifier", FORMAT):
+                raise ValueError(f"kind {facts['kind']}, format {facts['format']}")
+            return _from_facts(facts, arrays)
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise TableError(f"{path.name} is not a classifier file of format {FORMAT} ({error}); train it again") from error
+
+
+def _from_facts(facts: Mapping[str, Any], arrays: Arrays) -> Classifier:
+    if facts["method"] not in METHODS or facts["space"] not in FEATURE_SPACES:
+        raise ValueError(f"unknown method {facts['method']!r} or space {facts['space']!r}")
+    return Classifier(
+        method=facts["method"],
+        classes=tuple(facts["classes"]),
+        space=facts["space"],
+        features=int(facts["features"]),
+        encoder=facts["encoder"]["sha256"],
+        encoder_id=facts["encoder"]["id"],
+        neighbours=int(facts["neighbours"]),
+        arrays=arrays,
+    )
+
+
+def _fit_prototype(features: Floats, target: npt.NDArray[np.int64], classes: int) -> dict[str, npt.NDArray[Any]]:
+    unit = _unit(features)
+    means = np.stack([unit[target == i].mean(axis=0) for i in range(classes)])
+    return {"prototypes": _unit(means)}
+
+
+def _fit_neighbours(features: Floats, target: npt.NDArray[np.int64], _classes: int) -> dict[str, npt.NDArray[Any]]:
+    return {"samples": _unit(features), "sample_class": target}
+
+
+def _fit_logistic(features: Floats, target: npt.NDArray[np.int64], classes: int) -> dict[str, npt.NDArray[Any]]:
+    from sklearn.linear_model import LogisticRegression
+
+    # Classes weigh the same however many samples each has: the shares of a sample are rarely those of the area.
+    model = LogisticRegression(C=REGULARIZATION, class_weight="balanced", max_iter=5000).fit(
+        features.astype(np.float64), target
+    )
+    weights, intercept = model.coef_, model.intercept_
+    if classes == 2:
+        weights, intercept = np.vstack([np.zeros_like(weights), weights]), np.array([0.0, intercept[0]])
+    return {"weights": weights.astype(np.float32), "intercept": intercept.astype(np.float32)}
+
+
+_FIT: dict[str, Callable[[Floats, npt.NDArray[np.int64], int], dict[str, npt.NDArray[Any]]]] = {
+    "prototype": _fit_prototype,
+    "knn": _fit_neighbours,
+    "logistic": _fit_logistic,
+}
+
+
+def _check_training(features: npt.NDArray[np.floating], names: Sequence[str], method: str, space: str) -> None:
+    if method not in METHODS:
+        raise ExpressionError(f"classifier method {method!r} is not one of {', '.join(METHODS)}")
+    if space not in FEATURE_SPACES:
+        raise ExpressionError(f"feature space {space!r} is not one of {', '.join(FEATURE_SPACES)}")
+    if features.ndim != 2 or len(features) != len(names):
+        raise TableError(f"features {features.shape} and {len(names)} labels do not fit; give [n, d] and n labels")
+    bad = int((~np.isfinite(features)).any(axis=1).sum())
+    if bad:
+        raise TableError(f"{bad} of {len(features)} samples have no features (outside or no data); drop them first")
+    found = len(set(names))
+    if not 2 <= found <= MOST_CLASSES:
+        raise TableError(f"the samples have {found} classes; a classifier needs 2 to {MOST_CLASSES}")
+
+
+def train_classifier(
+    features: npt.NDArray[np.floating],
+    labels: Sequence[Any] | npt.NDArray[Any],
+    method: str = "logistic",
+    *,
+    space: str = "embedding",
+    codec: Codec | None = None,
+    neighbours: int = 5,
+) -> Classifier:
+    """Train a classifier on feature vectors [n, d] and n labels (any values; their texts become the class names, sorted).
+
+    `method` is one of METHODS. All standardise the features by the training samples. Prototypes are the means of unit
+    vectors, compared by cosine; neighbours (`neighbours` of them) vote by cosine; the logistic regression is scikit-learn's,
+    L2 with C = 0.1. `space` embedding needs the `codec` that the features come from. Deterministic. Raises TableError for
+    features or labels that cannot be used, ExpressionError for an unknown method, EncoderError for a missing codec.
+    """
+    names = [str(label) for label in labels]
+    _check_training(features, names, method, space)
+    if space == "embedding" and codec is None:
+        raise EncoderError("a classifier of embeddings needs their codec; give codec=cube.codec, or another space=")
+    if neighbours < 1:
+        raise ExpressionError(f"neighbours={neighbours} must be at least 1")
+    classes, target = np.unique(np.array(names), return_inverse=True)
+    centre = features.mean(axis=0, dtype=np.float64)
+    spread = features.std(axis=0, dtype=np.float64)
+    scale = np.where(spread > 0, spread, 1.0)
+    arrays = {"centre": centre.astype(np.float32), "scale": scale.astype(np.float32)}
+    standard = ((features - arrays["centre"]) / arrays["scale"]).astype(np.float32)
+    fitted = _FIT[method](standard, target.astype(np.int64), len(classes))
+    # safetensors writes memory as it lies, and scikit-learn's coefficients lie in Fortran order.
+    arrays |= {name: np.ascontiguousarray(array) for name, array in fitted.items()}
+    sha, name = (codec.sha256, codec.id) if codec is not None and space == "embedding" else ("", "")
+    facts = tuple(str(label) for label in classes)
+    return Classifier(method, facts, space, features.shape[1], sha, name, neighbours, arrays)
+
+
+def _feature_space(_given: CubeType, args: Mapping[str, Any]) -> Space:
+    classifier = args["classifier"]
+    spaces = {"embedding": Space.EMBEDDING, "reflectance": Space.REFLECTANCE, "value": Space.NUMBER}
+    return spaces[_checked(classifier).space]
+
+
+def _checked(classifier: Any) -> Classifier:
+    if not isinstance(classifier, Classifier):
+        raise ExpressionError(f"classify: {classifier!r} is not a Classifier; make one with train_classifier")
+    return classifier
+
+
+def _fits(image: CubeType, classifier: Classifier) -> None:
+    """Raise the error that says why a classifier cannot be used on an image."""
+    if classifier.space == "embedding" and image.encoder != classifier.encoder:
+        raise EncoderError(
+            f"classify: the classifier was trained on codes of {classifier.encoder_id} ({classifier.encoder[:12]}), the "
+            f"image is of encoder {(image.encoder or 'none')[:12]}; train it again on samples of this cube"
+        )
+    given = len(image.time) * len(image.bands)
+    if given != classifier.features:
+        raise ExpressionError(
+            f"classify: the classifier was trained on {classifier.features} features, the image has {given} "
+            f"({len(image.time)} times x {len(image.bands)} bands); give it the image that the samples came from"
+        )
+
+
+def _class_rule(image: CubeType, *, classifier: Classifier) -> CubeType:
+    _fits(image, classifier)
+    return CubeType(image.grid, image.time[:1], ("class",), np.dtype(np.uint8), Space.VALUE)
+
+
+def _confidence_rule(image: CubeType, *, classifier: Classifier) -> CubeType:
+    _fits(image, classifier)
+    return CubeType(image.grid, image.time[:1], ("confidence",), np.dtype(np.float32), Space.VALUE)
+
+
+def _predict_block(image: Block, classifier: Classifier) -> tuple[npt.NDArray[np.uint8], Floats, npt.NDArray[np.bool_]]:
+    """Return class, confidence and validity, each [y, x]."""
+    shape = image.values.shape[2:]
+    classes, confidence = np.zeros(shape, dtype=np.uint8), np.zeros(shape, dtype=np.float32)
+    whole = np.asarray(image.valid.all(axis=(0, 1)))
+    if whole.any():
+        features = image.values.reshape(classifier.features, *shape)[:, whole].T
+        classes[whole], confidence[whole] = classifier.predict(features)
+    return classes, confidence, whole & (classes > 0)
+
+
+@operator("classify", Tile.ARRAY, _class_rule, _feature_space)
+def classify(image: Block, classifier: Classifier) -> Block:
+    """Class of each pixel by a trained classifier: uint8 from 1, in the order of `classifier.legend`; 0 means none.
+
+    Input [time, band, y, x] in the classifier's space, codes are turned into it; result [1, 1, y, x]. Not valid where any
+    of the features is not, or is not finite. Raises EncoderError for embeddings of another encoder, ExpressionError for
+    another number of features.
+    """
+    classes, _confidence, valid = _predict_block(image, classifier)
+    return Block(classes[None, None], valid[None, None])
+
+
+@operator("classify", Tile.ARRAY, _confidence_rule, _feature_space)
+def classify_confidence(image: Block, classifier: Classifier) -> Block:
+    """How sure a trained classifier is of each pixel's class: float32, 0..1, [1, 1, y, x].
+
+    The probability of a logistic classifier, the share of the votes of a kNN, half of the distance between the two best
+    cosines of prototypes. Not valid where any of the features is not, or is not finite. Raises as `classify` does.
+    """
+    _classes, confidence, valid = _predict_block(image, classifier)
+    return Block(confidence[None, None], valid[None, None])

@@ -1,0 +1,239 @@
+"""Exact similarity search over codes: "where else does it look like this?"
+
+The cosine between a query and a pixel is a sum over the steps of numbers that depend on one code each. They are tabulated
+once (12 tables of 64,000 entries), so that a pixel costs twelve look-ups and no embedding is ever formed. Blocks stream
+through a list of the k best, in bounded memory; the result is exact.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pyproj import Transformer
+
+from esd.cube import Cube
+from esd.dekad import STEPS
+from esd.errors import EncoderError, ExpressionError, GridError, WindowError
+from esd.fsq import FILL, FSQ
+from esd.grid import GeoBox, Region, lonlat_to_pixels, region_of, sub_geobox
+from esd.image import Image, call
+
+__all__ = ["COLUMNS", "Query", "pixel_lonlat", "query_at", "similar", "similarity_image"]
+
+COLUMNS = ("window", "row", "column", "x", "y", "longitude", "latitude", "score")
+
+Codes = npt.NDArray[np.uint16]
+Doubles = npt.NDArray[np.float64]
+Window = int | str | dt.date
+
+
+def _units(codes: Codes, fsq: FSQ) -> Doubles:
+    """Return the unit vectors of codes [12, n]: float64 [n, 12 * dims], step slowest."""
+    vectors = np.moveaxis(fsq.indices_to_values(codes), 1, 0).reshape(codes.shape[1], -1).astype(np.float64)
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not length.all():
+        raise ExpressionError("a query pixel is the zero vector, which has no direction; take another point")
+    return np.asarray(vectors / length)
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is looked for: a unit vector of 12 x dims numbers, step slowest, and the SHA-256 of its encoder."""
+
+    vector: tuple[float, ...]
+    encoder: str
+
+    @classmethod
+    def from_codes(cls, codes: Codes, cube: Cube, negatives: Codes | None = None) -> Query:
+        """Combine pixels of codes [12, n] to one query: the mean of their unit vectors, less that of the negatives'.
+
+        Raises ExpressionError where there are no pixels, where one has no data, or where they cancel out.
+        """
+        parts = [codes] if negatives is None or negatives.size == 0 else [codes, negatives]
+        for part in parts:
+            if part.ndim != 2 or part.shape[0] != STEPS or part.shape[1] == 0 or (part == FILL).any():
+                raise ExpressionError(f"query codes of shape {part.shape} need to be [12, n], n > 0, without no data")
+        means = [_units(part, cube.codec.fsq).mean(axis=0) for part in parts]
+        mean = means[0] - means[1] if len(means) == 2 else means[0]
+        length = float(np.linalg.norm(mean))
+        if length < 1e-9:
+            raise ExpressionError("the query points cancel each other out; leave out some of them or of the negatives")
+        return cls(tuple(float(number) for number in mean / length), cube.codec.sha256)
+
+    @cached_property
+    def token(self) -> str:
+        """Hash of the vector and its encoder."""
+        return hashlib.sha256(repr((self.vector, self.encoder)).encode()).hexdigest()
+
+    def tables(self, fsq: FSQ) -> Doubles:
+        """Return what each code adds to the dot product: float64 [12, 65536]; 0 for no data."""
+        by_step = np.array(self.vector).reshape(STEPS, fsq.dims)
+        return np.asarray(by_step @ fsq.codebook_with_fill.T.astype(np.float64))
+
+
+def _codes_at(cube: Cube, grid: str, window: dt.date, points: Sequence[tuple[float, float]]) -> Codes:
+    """Return the codes [12, n] at points (longitude, latitude). Raises GridError outside, WindowError for no data."""
+    box = cube.grids[grid]
+    rows, columns = lonlat_to_pixels(box, [lon for lon, _ in points], [lat for _, lat in points])
+    found = []
+    for (lon, lat), row, column in zip(points, rows, columns, strict=True):
+        pixel = Region(int(row), int(row) + 1, int(column), int(column) + 1)
+        if pixel.intersect(region_of(box)) != pixel:
+            raise GridError(f"point {lon},{lat} lies outside of {cube.path.name}; give longitude,latitude inside of it")
+        codes = cube.read("codes", grid, window, pixel).reshape(STEPS)
+        if (codes == FILL).any():
+            raise WindowError(f"point {lon},{lat} has no data in window {window}; take another point or window")
+        found.append(codes)
+    return np.stack(found, axis=1)
+
+
+def query_at(
+    cube: Cube,
+    points: Sequence[tuple[float, float]],
+    window: Window,
+    grid: str | None = None,
+    negatives: Sequence[tuple[float, float]] = (),
+) -> Query:
+    """Return the query of the pixels at points (longitude, latitude in WGS 84 degrees) in a window.
+
+    Several points combine as the mean of their unit vectors; `negatives` are subtracted likewise. Raises GridError for a
+    point outside of the cube, WindowError for one without data.
+    """
+    if not points:
+        raise ExpressionError("a query needs at least one point; give longitude,latitude")
+    name, start = cube.grid(grid), cube.window(window)
+    against = _codes_at(cube, name, start, negatives) if negatives else None
+    return Query.from_codes(_codes_at(cube, name, start, points), cube, against)
+
+
+def _same_encoder(cube: Cube, query: Query) -> None:
+    if query.encoder != cube.codec.sha256:
+        raise EncoderError(
+            f"the query comes from encoder {query.encoder[:12]}, {cube.path.name} from {cube.codec.id} "
+            f"({cube.codec.sha256[:12]}); take the query from a cube of the same encoder"
+        )
+
+
+def similarity_image(cube: Cube, window: Window, query: Query, grid: str | None = None) -> Image:
+    """Return the lazy image of the cosine, -1..1, of every pixel with the query: the same numbers as `similar`."""
+    _same_encoder(cube, query)
+    return call("cosine_similarity", cube.image(window, grid), query)
+
+
+def _scores(codes: Codes, tables: Doubles, squares: Doubles) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Return the cosine [y, x] and where it is defined, by adding up the tables over the steps."""
+    total, square = np.zeros(codes.shape[1:]), np.zeros(codes.shape[1:])
+    for step, plane in enumerate(codes):
+        index = plane.astype(np.intp)
+        total += tables[step].take(index, mode="clip")
+        square += squares.take(index, mode="clip")
+    defined = (codes != FILL).all(axis=0) & (square > 0)
+    cosine = np.clip(total / np.sqrt(np.where(defined, square, 1)), -1, 1)
+    return cosine.astype(np.float32), defined
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The best pixels so far, best first; of equal scores the earlier window, then row, then column comes first."""
+
+    score: npt.NDArray[np.float32]
+    window: npt.NDArray[np.int64]
+    row: npt.NDArray[np.int64]
+    column: npt.NDArray[np.int64]
+
+    @classmethod
+    def of_block(
+        cls, score: npt.NDArray[np.float32], defined: npt.NDArray[np.bool_], window: int, region: Region, k: int
+    ) -> _Best:
+        """Return the k best pixels of a block; of equal ones the first by row and column."""
+        where = np.flatnonzero(defined)
+        values = score.ravel()[where]
+        if values.size > k:
+            least = np.partition(values, values.size - k)[values.size - k]
+            above, equal = np.flatnonzero(values > least), np.flatnonzero(values == least)
+            kept = np.concatenate([above, equal[: k - above.size]])
+            where, values = where[kept], values[kept]
+        row, column = np.divmod(where, region.shape[1])
+        return cls(values, np.full(values.size, window), row + region.y0, column + region.x0)
+
+    def merge(self, other: _Best, k: int) -> _Best:
+        """Return the k best of both."""
+        score = np.concatenate([self.score, other.score])
+        window = np.concatenate([self.window, other.window])
+        row = np.concatenate([self.row, other.row])
+        column = np.concatenate([self.column, other.column])
+        order = np.lexsort((column, row, window, -score))[:k]
+        return _Best(score[order], window[order], row[order], column[order])
+
+
+def _block_mask(mask: Image | None, cube: Cube, grid: str, region: Region) -> npt.NDArray[np.bool_] | bool:
+    """Evaluate a mask on one block: [y, x], True where it is valid and not zero."""
+    if mask is None:
+        return True
+    raster = mask.compute(sub_geobox(cube.grids[grid], region))
+    return np.asarray(((raster.values != 0) & raster.valid).all(axis=(0, 1)))
+
+
+def _regions(cube: Cube, grid: str, region: Region | None) -> Iterator[Region]:
+    for block in cube.blocks(grid):
+        part = block if region is None else block.intersect(region)
+        if part.size:
+            yield part
+
+
+def pixel_lonlat(
+    box: GeoBox, row: npt.NDArray[np.int64], column: npt.NDArray[np.int64]
+) -> tuple[Doubles, Doubles, Doubles, Doubles]:
+    """Return x and y in the grid's CRS and longitude and latitude (WGS 84) of pixel centres."""
+    if box.crs is None:
+        raise GridError("the grid has no coordinate system")
+    a, b, c, d, e, f = tuple(box.affine)[:6]
+    across, down = column + 0.5, row + 0.5
+    x, y = a * across + b * down + c, d * across + e * down + f
+    longitude, latitude = Transformer.from_crs(box.crs.proj, "EPSG:4326", always_xy=True).transform(x, y)
+    return np.asarray(x), np.asarray(y), np.asarray(longitude), np.asarray(latitude)
+
+
+def similar(
+    cube: Cube,
+    query: Query,
+    k: int = 100,
+    windows: Sequence[Window] | None = None,
+    grid: str | None = None,
+    region: Region | None = None,
+    mask: Image | None = None,
+) -> pd.DataFrame:
+    """Return the k pixels most similar to the query, best first; those of the query itself are among them.
+
+    Searches all windows of the cube unless `windows` names some, the whole grid unless `region` (pixels) bounds it, and only
+    where `mask`, an image on the same grid, is valid and not zero. Columns: window, row, column, x, y (in the grid's CRS),
+    longitude, latitude (WGS 84) of the pixel's centre, score (cosine, -1..1). Equal scores are ordered by window, row,
+    column. Raises EncoderError for a query of another encoder.
+    """
+    if k < 1:
+        raise ExpressionError(f"k={k} must be at least 1")
+    _same_encoder(cube, query)
+    name = cube.grid(grid)
+    chosen = [cube.window(window) for window in windows] if windows is not None else list(cube.windows)
+    fsq = cube.codec.fsq
+    tables = query.tables(fsq)
+    squares = (fsq.codebook_with_fill.astype(np.float64) ** 2).sum(axis=1)
+    nothing = np.zeros(0, dtype=np.int64)
+    best = _Best(np.zeros(0, dtype=np.float32), nothing, nothing, nothing)
+    for part in _regions(cube, name, region):
+        allowed = _block_mask(mask, cube, name, part)
+        for index, window in enumerate(chosen):
+            score, defined = _scores(cube.read("codes", name, window, part), tables, squares)
+            best = best.merge(_Best.of_block(score, defined & allowed, index, part, k), k)
+    x, y, longitude, latitude = pixel_lonlat(cube.grids[name], best.row, best.column)
+    starts = np.array(chosen, dtype="datetime64[ms]")[best.window]
+    return pd.DataFrame(
+        dict(zip(COLUMNS, (starts, best.row, best.column, x, y, longitude, latitude, best.score), strict=True))
+    )
