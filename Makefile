@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check lint types docs clean
+.PHONY: demo test check lint types docs bench fuzz clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +32,15 @@ types: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m pytest --doctest-modules --doctest-glob='*.md' esd README.md docs
+
+# One JSON line each: ratios to C++, to xarray with dask, and of table folding. Takes minutes, best on an idle machine.
+bench: $(STAMP)
+	$(BIN)/python -m pip install -q --disable-pip-version-check $(PIPFLAGS) -c constraints.txt -e '.[dask]'
+	cd benchmarks && for name in graph codes stack; do ../$(BIN)/python bench_$$name.py || exit 1; done
+
+# Random graphs through both tiers, compared to the bit.
+fuzz: $(STAMP)
+	ESD_FUZZ_GRAPHS=100000 $(BIN)/python -m pytest tests/test_compiled.py -k random_graphs $(ARGS)
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

@@ -1,6 +1,6 @@
 """Operators and analyses: importing this package declares the operators."""
 
-from . import arithmetic, embedding, focal, logic, spectral, temporal
+from . import arithmetic, components, convolution, embedding, focal, logic, morphology, spectral, temporal, texture
 from .change import Calibration, Change, change_threshold, detect_change
 from .classify import METHODS, Classifier, train_classifier
 from .few_shot import FewShotReport, few_shot_report
@@ -13,12 +13,16 @@ __all__ = [
     "FewShotReport",
     "arithmetic",
     "change_threshold",
+    "components",
+    "convolution",
     "detect_change",
     "embedding",
     "few_shot_report",
     "focal",
     "logic",
+    "morphology",
     "spectral",
     "temporal",
+    "texture",
     "train_classifier",
 ]

@@ -83,6 +83,15 @@ def cos(a: Image) -> None:
     """Cosine of an angle in radians."""
 
 
+def _as_float32(a: np.ndarray) -> np.ndarray:
+    return np.asarray(a, dtype=np.float32)
+
+
+@primitive("arithmetic", _as_float32, emit="as_float32")
+def as_float32(a: Image) -> None:
+    """The image as float32: integers are rounded beyond 2**24 only, float64 is rounded."""
+
+
 @primitive("arithmetic", np.minimum, emit="minimum")
 def minimum(a: Image, b: Image) -> None:
     """The smaller of two images."""

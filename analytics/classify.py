@@ -32,6 +32,8 @@ BATCH = 2048
 """Pixels a matrix product takes at a time, always padded to it: BLAS may sum in another order for another shape, and a
 pixel's class must not depend on where a tile was cut."""
 
+MATRICES = "is a product of matrices, which BLAS computes faster than any code of ours"
+
 REGULARIZATION = 0.1
 """scikit-learn's C. Its default of 1 overfits where features outnumber samples, as they do in few-shot work."""
 FORMAT = 1
@@ -320,7 +322,7 @@ def _predict_block(image: Block, classifier: Classifier) -> tuple[npt.NDArray[np
     return classes, confidence, whole & (classes > 0)
 
 
-@operator("classify", Tile.ARRAY, _class_rule, _feature_space)
+@operator("classify", Tile.ARRAY, _class_rule, _feature_space, interpreted=MATRICES)
 def classify(image: Block, classifier: Classifier) -> Block:
     """Class of each pixel by a trained classifier: uint8 from 1, in the order of `classifier.legend`; 0 means none.
 
@@ -332,7 +334,7 @@ def classify(image: Block, classifier: Classifier) -> Block:
     return Block(classes[None, None], valid[None, None])
 
 
-@operator("classify", Tile.ARRAY, _confidence_rule, _feature_space)
+@operator("classify", Tile.ARRAY, _confidence_rule, _feature_space, interpreted=MATRICES)
 def classify_confidence(image: Block, classifier: Classifier) -> Block:
     """How sure a trained classifier is of each pixel's class: float32, 0..1, [1, 1, y, x].
 

@@ -8,8 +8,8 @@ a pixel's result does not depend on where a tile was cut.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from esd.block import Block
 from esd.errors import BandError, EncoderError, ExpressionError, WindowError
 from esd.fsq import FSQ
-from esd.operator import Tile, operator
+from esd.operator import PerStep, Tile, operator
 from esd.space import CubeType, Space
 from esd.structure import common_grid
 
@@ -97,7 +97,18 @@ def _angle_rule(a: CubeType, b: CubeType) -> CubeType:
     return _one_band(a, "angle", (b,))
 
 
-@operator("embedding", Tile.ARRAY, _angle_rule, Space.EMBEDDING, example="cube.image(2000).angle(cube.image(2005))")
+VECTORS = "sums over whole vectors are NumPy's loops over planes, in float64"
+FOLDED = "adds up terms that are looked up for codes, which is faster than any arithmetic"
+
+
+@operator(
+    "embedding",
+    Tile.ARRAY,
+    _angle_rule,
+    Space.EMBEDDING,
+    interpreted=VECTORS,
+    example="cube.image(2000).angle(cube.image(2005))",
+)
 def angle(a: Block, b: Block) -> Block:
     """Angle in radians, 0..pi, between the whole vectors of two windows of the same pixel.
 
@@ -109,17 +120,36 @@ def angle(a: Block, b: Block) -> Block:
     return _result(np.arccos(cosine), defined & _whole(a) & _whole(b))
 
 
+def _products(one: Floats, other: Floats) -> Doubles:
+    """Sum over the dimensions of a step's products, one after the other."""
+    total = np.zeros(one.shape[1:], dtype=np.float64)
+    for number, factor in zip(one, other, strict=True):
+        total += number.astype(np.float64) * factor
+    return total
+
+
+def _squared(vectors: Floats, _step: int, _steps: int, _args: Mapping[str, Any]) -> Doubles:
+    return _products(vectors, vectors)[None]
+
+
+def _root(total: Doubles, whole: npt.NDArray[np.bool_], _args: Mapping[str, Any]) -> Block:
+    return _result(np.sqrt(total[0]), whole)
+
+
+NORM = PerStep(_squared, _root)
+
+
 def _norm_rule(image: CubeType) -> CubeType:
     return _one_band(image, "norm")
 
 
-@operator("embedding", Tile.ARRAY, _norm_rule, Space.EMBEDDING)
+@operator("embedding", Tile.ARRAY, _norm_rule, Space.EMBEDDING, per_step=NORM, interpreted=FOLDED)
 def norm(image: Block) -> Block:
     """Length of the whole vector: the root of the sum of squares over steps and dimensions.
 
     Input float32 [12, dims, y, x]; result float32 [1, 1, y, x], from 0 up. Not valid where any step is not.
     """
-    return _result(np.sqrt(_dot(image.values, image.values)), _whole(image))
+    return NORM(image, {})
 
 
 def _reference_vector(name: str, image: CubeType, reference: Reference | tuple[float, ...]) -> tuple[float, ...]:
@@ -142,10 +172,41 @@ def _reference_vector(name: str, image: CubeType, reference: Reference | tuple[f
     return vector
 
 
-def _plane(reference: Reference | tuple[float, ...], like: Floats) -> Doubles:
-    """The reference as an array [time, band, 1, 1]."""
+def _reference(args: Mapping[str, Any], steps: int) -> Doubles:
+    """The reference as an array [time, band]."""
+    reference = args["reference"]
     vector = reference.vector if isinstance(reference, Reference) else reference
-    return np.array(vector, dtype=np.float64).reshape(*like.shape[:2], 1, 1)
+    return np.array(vector, dtype=np.float64).reshape(steps, -1)
+
+
+def _compared(vectors: Floats, step: int, steps: int, args: Mapping[str, Any]) -> Doubles:
+    return np.stack([_products(vectors, _reference(args, steps)[step]), _products(vectors, vectors)])
+
+
+def _as_cosine(total: Doubles, whole: npt.NDArray[np.bool_], args: Mapping[str, Any]) -> Block:
+    numbers = _reference(args, 1)[0]
+    squares = total[1] * sum(number * number for number in numbers)
+    defined = squares > 0
+    cosine = total[0] / np.sqrt(np.where(defined, squares, 1))
+    return _result(np.clip(cosine, -1, 1), defined & whole)
+
+
+COSINE = PerStep(_compared, _as_cosine)
+
+
+def _apart(vectors: Floats, step: int, steps: int, args: Mapping[str, Any]) -> Doubles:
+    total = np.zeros(vectors.shape[1:], dtype=np.float64)
+    for number, other in zip(vectors, _reference(args, steps)[step], strict=True):
+        difference = number.astype(np.float64) - other
+        total += difference * difference if args["metric"] == "euclidean" else np.abs(difference)
+    return total[None]
+
+
+def _as_distance(total: Doubles, whole: npt.NDArray[np.bool_], args: Mapping[str, Any]) -> Block:
+    return _result(np.sqrt(total[0]) if args["metric"] == "euclidean" else total[0], whole)
+
+
+DISTANCE = PerStep(_apart, _as_distance)
 
 
 def _cosine_rule(image: CubeType, *, reference: Reference | tuple[float, ...]) -> CubeType:
@@ -154,7 +215,7 @@ def _cosine_rule(image: CubeType, *, reference: Reference | tuple[float, ...]) -
     return _one_band(image, "cosine_similarity")
 
 
-@operator("embedding", Tile.ARRAY, _cosine_rule, Space.EMBEDDING)
+@operator("embedding", Tile.ARRAY, _cosine_rule, Space.EMBEDDING, per_step=COSINE, interpreted=FOLDED)
 def cosine_similarity(image: Block, reference: Reference | tuple[float, ...]) -> Block:
     """Cosine, -1..1, of the angle between each pixel's whole vector and a reference.
 
@@ -162,8 +223,7 @@ def cosine_similarity(image: Block, reference: Reference | tuple[float, ...]) ->
     (EncoderError) where the image is of another encoder. Result float32 [1, 1, y, x]; not valid where the pixel is not,
     or is the zero vector. Raises ExpressionError for a reference of another length, or of zeros only.
     """
-    cosine, defined = _cosine(image.values, _plane(reference, image.values))
-    return _result(cosine, defined & _whole(image))
+    return COSINE(image, {"reference": reference})
 
 
 def _distance_rule(image: CubeType, *, reference: Reference | tuple[float, ...], metric: str) -> CubeType:
@@ -173,7 +233,7 @@ def _distance_rule(image: CubeType, *, reference: Reference | tuple[float, ...],
     return _one_band(image, "distance")
 
 
-@operator("embedding", Tile.ARRAY, _distance_rule, Space.EMBEDDING)
+@operator("embedding", Tile.ARRAY, _distance_rule, Space.EMBEDDING, per_step=DISTANCE, interpreted=FOLDED)
 def distance(image: Block, reference: Reference | tuple[float, ...], metric: str = "euclidean") -> Block:
     """Distance of each pixel's whole vector from a reference: `euclidean` or `manhattan`.
 
@@ -181,10 +241,4 @@ def distance(image: Block, reference: Reference | tuple[float, ...], metric: str
     (EncoderError) where the image is of another encoder. Result float32 [1, 1, y, x], from 0 up; not valid where the
     pixel is not. Raises ExpressionError for a reference of another length or an unknown metric.
     """
-    plane = _plane(reference, image.values)
-    total = np.zeros(image.values.shape[2:], dtype=np.float64)
-    for time in range(image.values.shape[0]):
-        for band in range(image.values.shape[1]):
-            difference = image.values[time, band].astype(np.float64) - plane[time, band]
-            total += difference * difference if metric == "euclidean" else np.abs(difference)
-    return _result(np.sqrt(total) if metric == "euclidean" else total, _whole(image))
+    return DISTANCE(image, {"reference": reference, "metric": metric})

@@ -1,7 +1,8 @@
-"""Reduction of all times to one, by name. Each stands for `reduce(image, name)`."""
+"""Reduction of all times to one, by name: each stands for `reduce(image, name)`; and of all pixels to one."""
 
 from __future__ import annotations
 
+from esd.errors import ExpressionError
 from esd.image import Image, call, composite
 
 __all__: list[str] = []
@@ -71,3 +72,23 @@ def sample_std(image: Image) -> Image:
 def variance(image: Image) -> Image:
     """Variance over time, divided by n (ddof 0)."""
     return call("reduce", image, "variance")
+
+
+@composite("reducer", openeo="quantiles", example="image.ndvi().percentile(90)")
+def percentile(image: Image, percent: float) -> Image:
+    """Percentile over time, 0 to 100, exact; linear between the two nearest valid values."""
+    if not 0 <= percent <= 100:
+        raise ExpressionError(f"percentile: percent={percent:g} is out of range; give 0 to 100")
+    return call("reduce", image, f"p{percent:.10g}")
+
+
+@composite("reducer")
+def argmin(image: Image) -> Image:
+    """Position in time, from 0, of the smallest valid value; the first of equal ones."""
+    return call("reduce", image, "argmin")
+
+
+@composite("reducer")
+def argmax(image: Image) -> Image:
+    """Position in time, from 0, of the largest valid value; the first of equal ones."""
+    return call("reduce", image, "argmax")

@@ -10,12 +10,14 @@ from __future__ import annotations
 from importlib.metadata import version as _version
 from pathlib import Path as _Path
 
+from .collection import ImageCollection
 from .cube import Cube
 from .cube import open_cube as _open_cube
 from .errors import EsdError
-from .image import Image, ImageCollection, call, composite, from_array
+from .image import Image, call, composite, from_array
 from .operator import get_operator, operators
 from .text import parse
+from .udf import udf_aggregate, udf_focal, udf_pixel, udf_time
 
 __all__ = [
     "Cube",
@@ -30,6 +32,10 @@ __all__ = [
     "open",
     "operators",
     "parse",
+    "udf_aggregate",
+    "udf_focal",
+    "udf_pixel",
+    "udf_time",
 ]
 
 __version__ = _version("esd-toolkit")

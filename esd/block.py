@@ -16,6 +16,13 @@ Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
 
+def _index(positions: Sequence[int]) -> slice | list[int]:
+    """Return what picks positions: a slice where they follow one another, which copies nothing."""
+    first = positions[0]
+    in_a_row = list(positions) == list(range(first, first + len(positions)))
+    return slice(first, first + len(positions)) if in_a_row else list(positions)
+
+
 @dataclass(frozen=True)
 class Block:
     """Values and their validity.
@@ -36,11 +43,13 @@ class Block:
         """Return some times or bands by their position."""
         values, valid = self.values, self.valid
         if times is not None:
-            values = values[list(times)]
-            valid = valid if valid.shape[0] == 1 else valid[list(times)]
+            index = _index(times)
+            values = values[index]
+            valid = valid if valid.shape[0] == 1 else valid[index]
         if bands is not None:
-            values = values[:, list(bands)]
-            valid = valid if valid.shape[1] == 1 else valid[:, list(bands)]
+            index = _index(bands)
+            values = values[:, index]
+            valid = valid if valid.shape[1] == 1 else valid[:, index]
         return Block(values, valid)
 
 

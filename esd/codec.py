@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.uint8]
 Tensors = Mapping[str, Floats]
 
-BATCH = 2048
+BATCH = 256
 """Pixels a matrix product takes at a time. Always padded to it, so that a pixel's result depends on its own numbers
 alone and not on where a tile was cut: BLAS may choose another summation for another shape."""
 
@@ -66,6 +66,8 @@ def _linear(x: Floats, weight: Floats, bias: Floats) -> Floats:
 def _conv(x: Floats, tensors: Tensors, name: str) -> Floats:
     weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
     kernel = weight.shape[2]
+    if kernel == 1:
+        return _linear(x, weight[:, :, 0], bias)
     padded = np.pad(x, ((0, 0), (kernel // 2, kernel // 2), (0, 0)))
     views = [padded[:, k : k + x.shape[1]] for k in range(kernel)]
     stacked = np.concatenate(views, axis=2)
@@ -77,7 +79,10 @@ def _relu(x: Floats) -> Floats:
 
 
 def _residual(x: Floats, tensors: Tensors, name: str) -> Floats:
-    return x + _conv(_relu(_conv(_relu(x), tensors, f"{name}.0")), tensors, f"{name}.1")
+    hidden = _conv(_relu(x), tensors, f"{name}.0")
+    change = _conv(np.maximum(hidden, np.float32(0), out=hidden), tensors, f"{name}.1")
+    change += x
+    return change
 
 
 def _fold(x: Floats, tensors: Tensors, name: str) -> Floats:

@@ -6,6 +6,7 @@
   <grid>/count   (window, step, y, x)  uint8   clear observations behind each step; 0 = filled by the encoder
   <grid>/error   (window, y, x)        uint8   RMSE against clear observations / 0.0005; 255 = unknown
   <grid>/window, step, y, x            coordinates: first day, 0 to 11, pixel centres
+  <grid>/overviews/<factor>/codes      as codes, for 2, 4, 8, ... pixels a side: chosen codes, never an average of codes
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ from .grid import Region, grid_name, region_of, tiles
 if TYPE_CHECKING:
     import zarr
 
-    from .image import Image, ImageCollection
+    from .collection import ImageCollection
+    from .image import Image
 
-__all__ = ["ERROR_SCALE", "Cube", "codec_by_hash", "open_cube", "quantize_error"]
+__all__ = ["ERROR_SCALE", "Cube", "codec_by_hash", "create_array", "open_cube", "quantize_error"]
 
 VERSION = 1
 CHUNK = 256
@@ -65,6 +67,7 @@ class Cube:
         self.path = path
         self._root = root
         self.attrs: dict[str, Any] = dict(root.attrs)
+        self._overview_grids: dict[str, GeoBox] = {}
 
     @classmethod
     def create(
@@ -159,6 +162,11 @@ class Cube:
         """Return the regions of a grid that are stored as one shard each."""
         return list(tiles(region_of(self.grids[grid]), self.block))
 
+    @property
+    def root(self) -> zarr.Group:
+        """The Zarr group of the store."""
+        return self._root
+
     def array(self, grid: str, name: str) -> zarr.Array[Any]:
         """Return a Zarr array of a group: `codes`, `count` or `error` of a grid."""
         return self._root[f"{grid}/{name}"]  # type: ignore[return-value]  # a group holds arrays or groups
@@ -181,6 +189,7 @@ class Cube:
         if region not in self.blocks(grid):
             raise CubeError(f"region {region} is not a block of grid {grid}; write whole blocks of {self.block} pixels")
         index = self.windows.index(window)
+        self._mark_stale(grid, window, region)
         for name, values in (("codes", codes), ("count", count), ("error", error)):
             self._shard(grid, name, window, region).unlink(missing_ok=True)
             self.array(grid, name)[(index, ..., *region.slices)] = values
@@ -199,14 +208,51 @@ class Cube:
         return self.path.joinpath(grid, name, "c", str(self.windows.index(window)), *middle, str(row), str(column))
 
     def bytes_on_disk(self) -> dict[str, int]:
-        """Return the bytes stored for `codes`, `count`, `error`, `codec` and `metadata` (all else)."""
-        sizes = dict.fromkeys([*_ARRAYS, "codec", "metadata"], 0)
+        """Return the bytes stored for `codes`, `count`, `error`, `codec`, `overviews` and `metadata` (all else)."""
+        sizes = dict.fromkeys([*_ARRAYS, "codec", "overviews", "metadata"], 0)
         for file in self.path.rglob("*"):
             if file.is_file():
                 parts = file.relative_to(self.path).parts
                 kind = next((part for part in parts[:-1] if part in sizes), "metadata")
                 sizes["metadata" if file.name == "zarr.json" else kind] += file.stat().st_size
         return sizes
+
+    def geobox(self, grid: str) -> GeoBox:
+        """Return the grid of a group: one of `grids`, or an overview of one. Raises GridError for an unknown one."""
+        if grid in self.grids:
+            return self.grids[grid]
+        if grid not in self._overview_grids:
+            if not (self.path / grid / "zarr.json").is_file():
+                raise GridError(f"group {grid!r} is not in {self.path.name}; it has {sorted(self.grids)}")
+            self._overview_grids[grid] = geobox_from_attributes(self._root[grid].attrs)
+        return self._overview_grids[grid]
+
+    def build_overviews(self, policy: str = "nearest", grid: str | None = None, smallest: int = 512) -> tuple[int, ...]:
+        """Make smaller copies of the codes, for maps: 2, 4, 8, ... pixels a side, until the grid is at most `smallest`.
+
+        A pixel of a copy takes all twelve codes of one pixel: by policy `nearest` the one at its centre, by
+        `nearest_to_mean` the one whose embedding is nearest to the mean of the four beneath it. Only what was written since
+        is made again where the policy is the same. Returns the factors. Raises CubeError for an unknown policy.
+        """
+        from .overviews import build
+
+        return build(self, self.grid(grid), policy, smallest)
+
+    def overviews(self, grid: str, window: dt.date | None = None, region: Region | None = None) -> tuple[int, ...]:
+        """Return the factors of the overviews of a grid; none if a block in `region` of `window` was written since."""
+        from .overviews import factors, stale_blocks
+
+        found = factors(self, grid)
+        if not found or region is None:
+            return found
+        written = (block for start, block in stale_blocks(self, grid) if window in (None, start))
+        return () if any(block.intersect(region).size for block in written) else found
+
+    def _mark_stale(self, grid: str, window: dt.date, region: Region) -> None:
+        """Note, before a block is written, that its overviews no longer show it."""
+        from .overviews import mark_stale
+
+        mark_stale(self, grid, window, region)
 
     def image(self, window: int | str | dt.date, grid: str | None = None) -> Image:
         """Return the lazy image of one window: codes in 12 steps, decoded when an operator asks for reflectance."""
@@ -224,7 +270,7 @@ class Cube:
 
     def images(self, grid: str | None = None) -> ImageCollection:
         """Return the lazy collection of all windows, in order."""
-        from .image import ImageCollection
+        from .collection import ImageCollection
 
         return ImageCollection(tuple(self.image(window, grid) for window in self.windows))
 
@@ -275,7 +321,7 @@ def _write_skeleton(
     group = root.create_group(name, attributes=grid_attributes(geobox))
     _write_coordinates(group, geobox, windows)
     for array in _ARRAYS:
-        _create_array(group, array, geobox, len(windows), block)
+        create_array(group, array, geobox, len(windows), block)
     with warnings.catch_warnings():
         # The shapes never change after this, so that one read of the metadata is safe; only its place is not standard yet.
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
@@ -299,7 +345,8 @@ def _write_coordinates(group: zarr.Group, geobox: GeoBox, windows: Sequence[dt.d
         group.create_array(name, data=values, chunks=values.shape, dimension_names=(name,), attributes=attributes)
 
 
-def _create_array(group: zarr.Group, name: str, geobox: GeoBox, windows: int, block: int) -> None:
+def create_array(group: zarr.Group, name: str, geobox: GeoBox, windows: int, block: int) -> None:
+    """Make an empty array of a grid's group: `codes`, `count` or `error`."""
     from zarr.codecs import BloscCodec
 
     dtype, fill = _ARRAYS[name]

@@ -10,7 +10,11 @@
     ├── CubeError            a store that is not a cube, or a damaged one
     ├── EncoderError         codes of another encoder, or no encoder where one is needed
     ├── TableError           a table without the columns or values that it needs
-    └── MemoryLimitError     a plan that cannot fit into the memory allowed
+    ├── MemoryLimitError     a plan that cannot fit into the memory allowed
+    ├── JobError             a job that could not be finished, though its input is right
+    └── StoppedError         a computation that was stopped on request
+        ├── DeadlineError    by the time that was allowed for it
+        └── CancelledError   by somebody who no longer needs it
 
 A message is one line: the thing, the value, and what fixes it.
 """
@@ -19,14 +23,18 @@ from __future__ import annotations
 
 __all__ = [
     "BandError",
+    "CancelledError",
     "CubeError",
+    "DeadlineError",
     "EncoderError",
     "EsdError",
     "ExpressionError",
     "GridError",
+    "JobError",
     "MemoryLimitError",
     "SceneError",
     "SpaceError",
+    "StoppedError",
     "TableError",
     "WindowError",
 ]
@@ -76,3 +84,19 @@ class TableError(EsdError):
 
 class MemoryLimitError(EsdError):
     """A plan that cannot fit into the memory allowed."""
+
+
+class JobError(EsdError):
+    """A job that could not be finished, though its input is right."""
+
+
+class StoppedError(EsdError):
+    """A computation that was stopped on request."""
+
+
+class DeadlineError(StoppedError):
+    """A computation that took longer than was allowed for it."""
+
+
+class CancelledError(StoppedError):
+    """A computation that was cancelled."""

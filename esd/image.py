@@ -1,11 +1,10 @@
-"""Image and ImageCollection: what users hold. Thin faces over the expression graph; nothing runs before `compute`."""
+"""Image: what users hold. A thin face over the expression graph; nothing runs before `compute`."""
 
 from __future__ import annotations
 
 import datetime as dt
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -26,9 +25,10 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from .cube import Cube
+    from .engine.cost import Cost
     from .engine.execute import Raster
 
-__all__ = ["Image", "ImageCollection", "call", "composite", "constant", "from_array", "load"]
+__all__ = ["Image", "call", "composite", "constant", "from_array", "load"]
 
 
 def load(cube: Cube, array: str, window: dt.date, grid: str) -> Image:
@@ -242,95 +242,71 @@ class Image:
 
         return explain(self.expr, max_memory)
 
-    def compute(
-        self,
-        geobox: GeoBox | None = None,
-        *,
-        tile: int | None = None,
-        max_memory: int | None = None,
-        resampling: str = "nearest",
-    ) -> Raster:
+    def graph(self, path: str | Path | None = None) -> str:
+        """Return the plan as a picture, SVG: inputs at the top, fused runs and conversions marked; written to `path` too."""
+        from .engine.svg import draw
+
+        drawn = draw(self.expr)
+        if path is not None:
+            Path(path).write_text(drawn)
+        return drawn
+
+    def cost(self, geobox: GeoBox | None = None, probe: bool = True, **options: Any) -> Cost:
+        """Estimate what computing or writing the image takes: tiles, bytes, and seconds from one tile that is computed.
+
+        With `probe=False` nothing is read and seconds are not told. Options are `resampling`, `tile`, `max_memory` and
+        `executor` of `compute`.
+        """
+        from .engine.cost import estimate
+
+        return estimate(self, geobox, probe, **options)
+
+    def compute(self, geobox: GeoBox | None = None, **options: Any) -> Raster:
         """Compute the image, or the part of it on `geobox`, as arrays [time, band, y, x] with their validity.
 
-        A `geobox` whose pixels do not coincide with the image's is reached by `resampling`. `tile` is the side of the tiles
-        in pixels (the result does not depend on it); `max_memory` in bytes bounds the work, tiles shrink to keep it.
+        A `geobox` whose pixels do not coincide with the image's is reached by `resampling` ("nearest" or "bilinear"); one of
+        coarser pixels is answered from overviews where the cube has them, and marked `approximate`, unless `exact=True`.
+
+        Options: `tile`, the side of the tiles in pixels (the result does not depend on it); `max_memory` in bytes bounds the
+        work, tiles shrink to keep it; `executor`, a number of threads or a Dask client; `deadline` in seconds and `cancel`,
+        an `esd.engine.stop.CancelToken`, end it early (DeadlineError, CancelledError); `cache`, an
+        `esd.engine.cache.ResultCache`, keeps results until the data change.
         """
-        from .engine.execute import compute
+        from .engine.answer import compute
 
-        return compute(self, geobox, tile=tile, max_memory=max_memory, resampling=resampling)
+        return compute(self, geobox, **options)
 
-    def to_xarray(self, geobox: GeoBox | None = None) -> xr.DataArray:
+    def tile(self, z: int, x: int, y: int, size: int = 256, **options: Any) -> Raster:
+        """Compute a map tile of the web mercator pyramid (EPSG:3857), `size` pixels a side; empty where the image is not.
+
+        Zoom `z`, column `x` from the west, row `y` from the north. Options are `resampling`, `deadline`, `cancel`, `exact`
+        and `cache` of `compute`; without a cache given, the last 256 MB of tiles are kept.
+        """
+        from .engine.web import tile
+
+        return tile(self, z, x, y, size, **options)
+
+    def to_xarray(self, geobox: GeoBox | None = None, **options: Any) -> xr.DataArray:
         """Compute the image as an xarray DataArray (time, band, y, x); NaN where a float is not valid."""
-        return self.compute(geobox).to_xarray()
+        return self.compute(geobox, **options).to_xarray()
 
     def to_geotiff(self, path: str | Path, geobox: GeoBox | None = None, **options: Any) -> Path:
         """Compute tile by tile into a Cloud Optimized GeoTIFF, written whole or not at all. Returns its path.
 
-        Options are those of `compute`, and `progress`, a function called with tiles done and tiles in all.
+        A call that was ended goes on where it was when it is made again. Options are `tile`, `max_memory`, `resampling`,
+        `executor`, `deadline` and `cancel` of `compute`, `nodata`, `overviews`, `colors`, `tags`, and `progress`, a function
+        called with shards done and shards in all.
         """
         from .engine.sinks import write_geotiff
 
         return write_geotiff(self, Path(path), geobox, **options)
 
+    def to_zarr(self, path: str | Path, geobox: GeoBox | None = None, **options: Any) -> Path:
+        """Compute tile by tile into a Zarr store that plain xarray opens, a variable for each band. Returns its path.
 
-@dataclass(frozen=True)
-class ImageCollection:
-    """Images in the order of time, usually one a window."""
+        What is not valid is NaN, or the end of an integer's range (`nodata`). Written whole or not at all, and gone on with,
+        like `to_geotiff`, whose options it takes; `attributes` go into the store. Raises CubeError if `path` exists.
+        """
+        from .engine.sinks import write_zarr
 
-    images: tuple[Image, ...]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __iter__(self) -> Iterator[Image]:
-        return iter(self.images)
-
-    def _non_empty(self, images: Sequence[Image], reason: str) -> ImageCollection:
-        if not images:
-            times = [time for image in self.images for time in image.type.time]
-            raise WindowError(f"{reason} leaves no image; the collection has {min(times)}..{max(times)}")
-        return ImageCollection(tuple(images))
-
-    def filter_date(self, start: str, end: str) -> ImageCollection:
-        """Keep the times in start <= time < end, ISO dates, and the images that have any."""
-        met = [image for image in self.images if any(start <= time < end for time in image.type.time)]
-        kept = [call("filter_date", image, start, end) for image in met]
-        return self._non_empty(kept, f"filter_date({start}, {end})")
-
-    def filter_bounds(self, west: float, south: float, east: float, north: float) -> ImageCollection:
-        """Keep the images whose grid meets a box in WGS 84 degrees."""
-        from .grid import bounds_lonlat
-
-        kept = []
-        for image in self.images:
-            if image.type.grid is None:
-                continue
-            left, bottom, right, top = bounds_lonlat(image.type.grid)
-            if left < east and right > west and bottom < north and top > south:
-                kept.append(image)
-        return self._non_empty(kept, f"filter_bounds({west}, {south}, {east}, {north})")
-
-    def select(self, *bands: str) -> ImageCollection:
-        """Choose bands of every image."""
-        return self.map(lambda image: call("select", image, *bands))
-
-    def map(self, function: Callable[[Image], Image]) -> ImageCollection:
-        """Apply a function of one image to all; it builds expressions, nothing runs."""
-        return ImageCollection(tuple(function(image) for image in self.images))
-
-    def stack(self) -> Image:
-        """Return all images joined in time, as one image."""
-        return call("stack", *self.images)
-
-    def reduce(self, reducer: str) -> Image:
-        """Reduce all times of all images to one by a named reducer."""
-        return call("reduce", self.stack(), reducer)
-
-    def __getattr__(self, name: str) -> Callable[..., Image]:
-        from .reducer import REDUCERS
-
-        if name in REDUCERS:
-            return partial(self.reduce, name)
-        raise AttributeError(
-            f"ImageCollection has no {name!r}; .map(lambda image: image.{name}(...)) applies it to each image"
-        )
+        return write_zarr(self, Path(path), geobox, **options)

@@ -16,7 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NewType
 
-from .block import Block
+import numpy as np
+
+from .block import Array, Block, Mask
 from .errors import ExpressionError
 from .expr import Expr
 from .space import CubeType, Space
@@ -24,6 +26,7 @@ from .space import CubeType, Space
 __all__ = [
     "Band",
     "Operator",
+    "PerStep",
     "Tile",
     "bind",
     "get_operator",
@@ -38,8 +41,9 @@ Band = NewType("Band", str)
 """Text that names a band of the input."""
 
 TypeRule = Callable[..., CubeType]
-Kernel = Callable[..., Block]
+Kernel = Callable[..., Any]
 Halo = Callable[[Mapping[str, Any]], int]
+Work = Callable[[Sequence[CubeType], Mapping[str, Any], int], int]
 
 
 class Tile(enum.Enum):
@@ -53,8 +57,39 @@ class Tile(enum.Enum):
     """Each pixel needs its neighbourhood: the region read grows by the halo."""
     TIME = "T"
     """Each pixel needs all times of the same pixel and band."""
+    GLOBAL = "X"
+    """Each pixel may need the whole grid: the kernel takes an `esd.engine.scene.Scene`, its result is kept for the run."""
     STRUCTURE = "M"
     """Chooses, names, converts or loads: the engine knows it by name."""
+
+
+@dataclass(frozen=True)
+class PerStep:
+    """An operator on whole vectors as a sum over the steps, so that codes can be looked up instead of turned into vectors.
+
+    `terms` takes the numbers of a step [dims, ...], the step, how many there are, and the arguments; it returns float64
+    [terms, ...]. `finish` takes their sums over the steps in order, float64 [terms, y, x], where all of a pixel is valid
+    [y, x], and the arguments; it returns the result.
+    """
+
+    terms: Callable[[Array, int, int, Mapping[str, Any]], Array]
+    finish: Callable[[Array, Mask, Mapping[str, Any]], Block]
+
+    def __call__(self, image: Block, args: Mapping[str, Any]) -> Block:
+        """Apply the operator to vectors [time, band, y, x]."""
+        steps = len(image.values)
+        total = self.terms(image.values[0], 0, steps, args)
+        for step in range(1, steps):
+            total += self.terms(image.values[step], step, steps, args)
+        return self.finish(total, np.asarray(image.valid.all(axis=(0, 1))), args)
+
+
+_NO_CODE = {
+    Tile.FOCAL: "neighbourhoods are computed by NumPy over whole rows, which is vector code already",
+    Tile.GLOBAL: "needs the whole grid, which is more than a kernel sees",
+    Tile.STRUCTURE: "moves or joins numbers and computes none",
+}
+"""Why operators of these classes have no vector code, where the declaration says nothing else."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +98,9 @@ class Operator:
 
     `space` is what it asks of its inputs; a callable where that depends on the arguments. `rule` gives the type of the
     result from the types of the inputs and the arguments; `kernel` computes it on blocks; `function`, for primitives, on
-    arrays. A composite has `expand` instead.
+    arrays. A composite has `expand` instead. `emit` names its vector code; `interpreted` says why there is none. `work`
+    tells the bytes that a kernel takes beside its inputs and its result, from the types of the inputs, the arguments and
+    the pixels of a tile (of the whole grid for GLOBAL).
     """
 
     name: str
@@ -76,8 +113,11 @@ class Operator:
     kernel: Kernel | None = None
     function: Callable[..., Any] | None = None
     emit: str | None = None
+    interpreted: str | None = None
+    per_step: PerStep | None = None
     expand: Callable[[Sequence[Expr], Mapping[str, Any]], Expr] | None = None
     halo: Halo = field(default=lambda _args: 0)
+    work: Work | None = None
     openeo: str | None = None
     example: str | None = None
 
@@ -113,7 +153,7 @@ class Operator:
 
 
 def _is_image(parameter: inspect.Parameter) -> bool:
-    return parameter.annotation in ("Image", "Image | float", "Block")
+    return parameter.annotation in ("Image", "Image | float", "Block", "Scene")
 
 
 def _default(parameter: inspect.Parameter) -> str:
@@ -124,9 +164,9 @@ _REGISTRY: dict[str, Operator] = {}
 _PLUGINS_LOADED = False
 
 
-def register(declared: Operator) -> None:
+def register(declared: Operator, replace: bool = False) -> None:
     """Add a declared operator. Raises ExpressionError if its name is taken or it has no documentation."""
-    if declared.name in _REGISTRY:
+    if declared.name in _REGISTRY and not replace:
         raise ExpressionError(f"operator {declared.name!r} is declared twice; choose another name")
     if not declared.doc.strip():
         raise ExpressionError(f"operator {declared.name!r} has no documentation; write what it computes")
@@ -179,11 +219,12 @@ def primitive(
     openeo: str | None = None,
     space: Space = Space.NUMBER,
     emit: str | None = None,
+    interpreted: str | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a per-pixel operator computed by a NumPy function; the decorated one gives name, signature and documentation.
 
     `function` takes the arrays of the inputs in order, then the arguments by name, and returns an array of the same shape.
-    `emit` names its vector code (`esd.engine.emit`); without one it is evaluated by NumPy only.
+    `emit` names its vector code (`esd.engine.emit`); without one it is evaluated by NumPy only, and `interpreted` says why.
     """
 
     def declare(declaration: Callable[..., Any]) -> Callable[..., Any]:
@@ -197,6 +238,7 @@ def primitive(
                 space=space,
                 function=function,
                 emit=emit,
+                interpreted=interpreted,
                 openeo=openeo,
             )
         )
@@ -211,11 +253,18 @@ def operator(
     rule: TypeRule,
     space: Space | Callable[[CubeType, Mapping[str, Any]], Space] = Space.NUMBER,
     halo: Halo = lambda _args: 0,
+    work: Work | None = None,
+    emit: str | None = None,
+    interpreted: str | None = None,
+    per_step: PerStep | None = None,
     openeo: str | None = None,
     name: str | None = None,
     example: str | None = None,
 ) -> Callable[[Kernel], Kernel]:
-    """Declare an operator by its kernel: blocks in the order of the inputs, then arguments by name, to one block."""
+    """Declare an operator by its kernel: blocks in the order of the inputs, then arguments by name, to one block.
+
+    `emit` names the vector code of a per-pixel one; without it, `interpreted` says why there is none.
+    """
 
     def declare(kernel: Kernel) -> Kernel:
         register(
@@ -229,6 +278,10 @@ def operator(
                 rule=rule,
                 kernel=kernel,
                 halo=halo,
+                work=work,
+                emit=emit,
+                interpreted=interpreted or (None if emit else _NO_CODE.get(tile)),
+                per_step=per_step,
                 openeo=openeo,
                 example=example,
             )

@@ -6,6 +6,7 @@ two states, `finalize` turns it into a value and a validity. A reducer that cann
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from .errors import ExpressionError
 
-__all__ = ["REDUCERS", "Reducer", "get_reducer"]
+__all__ = ["REDUCERS", "Reducer", "get_reducer", "percent_of"]
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -51,9 +52,17 @@ def _count(valid: Mask) -> Array:
     return valid.sum(axis=0, dtype=np.int64)
 
 
+def _in_order(values: Array, dtype: npt.DTypeLike) -> Array:
+    """Sum over the first axis in order: NumPy's own order depends on the shape, and so on where a tile was cut."""
+    total = np.zeros(values.shape[1:], dtype=dtype)
+    for plane in values:
+        total += plane
+    return total
+
+
 def _sum_chunk(values: Array, valid: Mask) -> State:
     kept = np.where(valid, values, values.dtype.type(0))
-    return kept.sum(axis=0, dtype=np.float64 if values.dtype.kind == "f" else np.int64), _count(valid), values[:0]
+    return _in_order(kept, np.float64 if values.dtype.kind == "f" else np.int64), _count(valid), values[:0]
 
 
 def _add(one: State, other: State) -> State:
@@ -77,9 +86,9 @@ def _count_final(state: State) -> tuple[Array, Mask]:
 
 def _moments_chunk(values: Array, valid: Mask) -> State:
     count = _count(valid)
-    numbers = np.where(valid, values, 0).astype(np.float64)
-    mean = numbers.sum(axis=0) / np.maximum(count, 1)
-    squares = (np.where(valid, numbers - mean, 0.0) ** 2).sum(axis=0)
+    numbers = np.where(valid, values, values.dtype.type(0)).astype(np.float64)
+    mean = _in_order(numbers, np.float64) / np.maximum(count, 1)
+    squares = _in_order(np.where(valid, numbers - mean, 0.0) ** 2, np.float64)
     return count, mean, squares, values[:0]
 
 
@@ -108,9 +117,14 @@ def _extreme(dtype: np.dtype[Any], largest: bool) -> Any:
     return np.iinfo(dtype).max if largest else np.iinfo(dtype).min
 
 
+def _plain_zero(values: Array) -> Array:
+    """Turn -0 into 0: which of two equal zeros is taken is not defined, and must not show."""
+    return values + values.dtype.type(0) if values.dtype.kind == "f" else values
+
+
 def _extreme_chunk(values: Array, valid: Mask, smallest: bool) -> State:
     kept = np.where(valid, values, _extreme(values.dtype, largest=smallest))
-    return (kept.min(axis=0) if smallest else kept.max(axis=0)), valid.any(axis=0)
+    return _plain_zero(kept.min(axis=0) if smallest else kept.max(axis=0)), valid.any(axis=0)
 
 
 def _extreme_combine(one: State, other: State, smallest: bool) -> State:
@@ -122,24 +136,73 @@ def _masked_final(state: State) -> tuple[Array, Mask]:
     return np.where(valid, values, values.dtype.type(0)), valid
 
 
-def _median_chunk(values: Array, valid: Mask) -> State:
+def _whole_chunk(values: Array, valid: Mask) -> State:
     return values, valid
 
 
-def _median_final(state: State) -> tuple[Array, Mask]:
-    """Median of the valid values; the mean of the middle two for an even number of them. NaN stays NaN, as in NumPy."""
-    values, valid = state
+def _ranked(values: Array, valid: Mask, low: Array, high: Array) -> tuple[Array, Array]:
+    """Return the valid values of two ranks, the smallest being 0."""
     dtype = np.result_type(values.dtype, np.float32)
-    count = valid.sum(axis=0)
-    ordered = np.sort(np.where(valid, values, dtype.type(np.inf)).astype(dtype, copy=False), axis=0)
+    ordered = np.sort(np.where(valid, values.astype(dtype, copy=False), dtype.type(np.inf)), axis=0)
     last = max(len(values) - 1, 0)
-    low = np.clip((count - 1) // 2, 0, last)
-    high = np.clip(count // 2, 0, last)
-    middle = [np.take_along_axis(ordered, index[None], axis=0)[0] for index in (low, high)]
-    both = np.where(low == high, middle[0], (middle[0] + middle[1]) / dtype.type(2))
+    one, other = (np.take_along_axis(ordered, np.clip(rank, 0, last)[None], axis=0)[0] for rank in (low, high))
+    return one, other
+
+
+def _finish_ranked(values: Array, valid: Mask, result: Array) -> tuple[Array, Mask]:
+    """NaN where a valid value is NaN, as in NumPy; 0 where nothing is valid."""
     if values.dtype.kind == "f":
-        both = np.where((np.isnan(values) & valid).any(axis=0), dtype.type(np.nan), both)
-    return np.where(count > 0, both, dtype.type(0)), count > 0
+        result = np.where((np.isnan(values) & valid).any(axis=0), result.dtype.type(np.nan), result)
+    known = np.asarray(valid.any(axis=0))
+    return np.where(known, _plain_zero(result), result.dtype.type(0)), known
+
+
+def _median_final(state: State) -> tuple[Array, Mask]:
+    """Median of the valid values; the mean of the middle two for an even number of them."""
+    values, valid = state
+    count = valid.sum(axis=0)
+    low, high = (count - 1) // 2, count // 2
+    one, other = _ranked(values, valid, low, high)
+    return _finish_ranked(values, valid, np.where(low == high, one, (one + other) / one.dtype.type(2)))
+
+
+def _percentile_final(state: State, percent: float) -> tuple[Array, Mask]:
+    """Interpolate linearly between the two nearest ranks, as NumPy's percentile does, in float64."""
+    values, valid = state
+    place = (np.maximum(valid.sum(axis=0), 1) - 1) * (percent / 100)
+    low = np.floor(place).astype(np.int64)
+    share = place - low
+    near, far = _ranked(values, valid, low, low + (share > 0))
+    one, other = near.astype(np.float64), far.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # between two infinities, where nothing is interpolated
+        gap = other - one
+        between = np.where(share < 0.5, one + gap * share, other - gap * (1 - share))
+    return _finish_ranked(values, valid, np.where(one == other, one, between).astype(near.dtype))
+
+
+def _position_chunk(values: Array, valid: Mask, smallest: bool) -> State:
+    """State: the best value, its position, whether there is one, and how many were looked at."""
+    best, place, seen = values[0], np.zeros(values.shape[1:], dtype=np.int32), valid[0]
+    for i in range(1, len(values)):
+        better = valid[i] & (_beats(values[i], best, smallest) | ~seen)
+        best, place, seen = np.where(better, values[i], best), np.where(better, np.int32(i), place), seen | valid[i]
+    return best, place, seen, len(values)
+
+
+def _beats(value: Array, best: Array, smallest: bool) -> Mask:
+    """Whether a value is more extreme than the best before it; NaN is more extreme than any number."""
+    better = value < best if smallest else value > best
+    return better | (np.isnan(value) & ~np.isnan(best)) if value.dtype.kind == "f" else better
+
+
+def _position_combine(one: State, other: State, smallest: bool) -> State:
+    better = other[2] & (_beats(other[0], one[0], smallest) | ~one[2])
+    place = np.where(better, other[1] + np.int32(one[3]), one[1])
+    return np.where(better, other[0], one[0]), place, one[2] | other[2], one[3] + other[3]
+
+
+def _position_final(state: State) -> tuple[Array, Mask]:
+    return np.where(state[2], state[1], np.int32(0)), state[2]
 
 
 def _first_chunk(values: Array, valid: Mask, last: bool) -> State:
@@ -170,6 +233,11 @@ def _first_reducer(name: str, doc: str, last: bool) -> Reducer:
     return Reducer(name, doc, chunk, combine, _masked_final, keeps_space=True)
 
 
+def _position_reducer(name: str, doc: str, smallest: bool) -> Reducer:
+    chunk, combine = partial(_position_chunk, smallest=smallest), partial(_position_combine, smallest=smallest)
+    return Reducer(name, doc, chunk, combine, _position_final)
+
+
 def _moment_reducer(name: str, doc: str, ddof: int, root: bool) -> Reducer:
     return Reducer(name, doc, _moments_chunk, _moments_combine, partial(_variance_final, ddof=ddof, root=root))
 
@@ -191,7 +259,7 @@ REDUCERS: dict[str, Reducer] = {
         Reducer(
             "median",
             "Median of the valid values, exact; the mean of the middle two for an even number of them.",
-            _median_chunk,
+            _whole_chunk,
             None,
             _median_final,
             keeps_space=True,
@@ -200,13 +268,30 @@ REDUCERS: dict[str, Reducer] = {
         _first_reducer("last", "Last valid value.", last=True),
         _moment_reducer("variance", "Variance of the valid values, divided by n (ddof 0).", 0, root=False),
         _moment_reducer("std", "Standard deviation of the valid values, divided by n (ddof 0).", 0, root=True),
+        _position_reducer("argmin", "Position in time, from 0, of the smallest valid value; the first of equal ones.", True),
+        _position_reducer("argmax", "Position in time, from 0, of the largest valid value; the first of equal ones.", False),
         _moment_reducer("sample_std", "Standard deviation of the valid values, divided by n - 1 (openEO's sd).", 1, True),
     )
 }
 
 
+def percent_of(name: str) -> float | None:
+    """Return the number of a percentile's name, as 90 of "p90" and 2.5 of "p2.5"; None for any other name."""
+    number = name[1:].replace(".", "", 1)
+    if not name.startswith("p") or not (number.isascii() and number.isdigit()):
+        return None
+    percent = float(name[1:])
+    return percent if math.isfinite(percent) and percent <= 100 else None
+
+
 def get_reducer(name: str) -> Reducer:
-    """Return a reducer by name. Raises ExpressionError for an unknown one."""
+    """Return a reducer by name, as "median" or "p90", a percentile. Raises ExpressionError for an unknown one."""
+    percent = percent_of(name)
+    if percent is not None:
+        final = partial(_percentile_final, percent=percent)
+        doc = f"Percentile {percent:g} of the valid values, exact; linear between the two nearest."
+        return Reducer(name, doc, _whole_chunk, None, final, keeps_space=True)
     if name not in REDUCERS:
-        raise ExpressionError(f"there is no reducer {name!r}; choose one of {', '.join(REDUCERS)}")
+        known = ", ".join(REDUCERS)
+        raise ExpressionError(f"there is no reducer {name!r}; choose one of {known}, or p0 to p100 for a percentile")
     return REDUCERS[name]

@@ -27,6 +27,8 @@ from .space import CubeType, Space
 __all__ = ["RESAMPLING", "ArraySource", "common_grid", "embedding_bands", "evaluated_by_engine", "times_of"]
 
 RESAMPLING = ("nearest", "bilinear")
+TOTALS = ("sum", "mean", "count", "min", "max", "variance", "std", "sample_std")
+"""Reducers of whole images: those whose pieces merge, and do not ask for an order of the pixels."""
 
 
 def embedding_bands(dims: int) -> tuple[str, ...]:
@@ -50,7 +52,7 @@ def evaluated_by_engine(*_blocks: Block, **_args: Any) -> Block:
 
 def _load_rule(*, cube: str, array: str, window: str, grid: str) -> CubeType:
     opened = open_cube(cube)
-    geobox = opened.grids[grid]
+    geobox = opened.geobox(grid)
     start = dt.date.fromisoformat(window)
     steps = tuple(str(date) for date in step_dates(start))
     if array == "codes":
@@ -270,6 +272,28 @@ def reduce(image: Block, reducer: str) -> Block:
     """Reduce all times to one by a named reducer, each pixel and band by itself; what is not valid does not count."""
     values, valid = get_reducer(reducer)(image.values, image.full_valid)
     return Block(values[None], valid[None])
+
+
+def _reduce_all_rule(image: CubeType, *, reducer: str) -> CubeType:
+    if reducer not in TOTALS:
+        raise ExpressionError(f"reduce_all: reducer {reducer!r} is not one of {', '.join(TOTALS)}")
+    if image.grid is None:
+        raise GridError("reduce_all: a constant has no pixels; use an image of a cube")
+    given = _reduce_rule(image, reducer=reducer)
+    rows, columns = image.grid.shape
+    grid = GeoBox((1, 1), image.grid.affine @ Affine.scale(columns, rows), image.grid.crs)
+    return given.with_(grid=grid, time=image.time, space=Space.VALUE, encoder=None)
+
+
+@operator("reducer", Tile.STRUCTURE, _reduce_all_rule, Space.NUMBER)
+def reduce_all(image: Block, reducer: str) -> Block:
+    """Reduce all pixels to one, each time and band by itself: sum, mean, count, min, max, variance, std or sample_std.
+
+    The result is an image of one pixel that covers the grid. What is not valid does not count; where nothing is valid the
+    result is not. Sums run in one fixed order, in blocks of 256 pixels (`esd.engine.totals`), so that the result is the same
+    for every tiling. Raises ExpressionError for another reducer, GridError for a constant.
+    """
+    return evaluated_by_engine(image, reducer=reducer)
 
 
 def reproject_target(crs: str, transform: tuple[float, ...], shape: tuple[int, ...]) -> GeoBox:

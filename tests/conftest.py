@@ -19,6 +19,8 @@ from esd.grid import geobox_from_bounds
 settings.register_profile("esd", deadline=None, derandomize=True)
 settings.load_profile("esd")
 
+os.environ.setdefault("ESD_CHECK", "1")  # the engine's spec is checked between all passes
+
 REPOSITORY = Path(__file__).parent.parent
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from random_graphs import REDUCERS, assert_same, both_tiers, leaf, random_graph, same
 
 import esd
 from esd.engine import fuse, jit
@@ -15,13 +17,9 @@ from esd.engine.ir import UnsupportedError
 from esd.engine.lower import lower
 from esd.engine.rewrite import optimize
 from esd.grid import geobox_from_bounds
-from esd.image import Image
 
 GRAPHS = int(os.environ.get("ESD_FUZZ_GRAPHS", "2000"))
 SEED = int(os.environ.get("ESD_FUZZ_SEED", "20260101"))
-BINARY = ["add", "subtract", "multiply", "divide", "minimum", "maximum", "lt", "lte", "gt", "gte", "eq", "neq"]
-UNARY = ["negate", "absolute", "sqrt"]
-TRANSCENDENTAL = {"exp", "ln", "sin", "cos", "power"}
 
 
 @pytest.fixture(autouse=True)
@@ -34,76 +32,41 @@ def _wait_for_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ESD_TIER", "compiled")
 
 
-def leaf(rng: np.random.Generator, rows: int, columns: int, dtype: str, shape: tuple[int, int] = (1, 1)) -> Image:
-    """An image with zeros, NaN, infinities, denormals and holes."""
-    values = rng.normal(size=(*shape, rows, columns)) * 10 ** rng.uniform(-3, 3)
-    if dtype == "?":
-        array = values > 0
-    elif dtype[0] in "iu":
-        array = rng.integers(0, 100, values.shape).astype(dtype)
-    else:
-        array = values.astype(dtype)
-        special = np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 1e-40, 1.0, -1.0], dtype=dtype)
-        chosen = rng.random(array.shape) < 0.1
-        array[chosen] = rng.choice(special, chosen.sum())
-    grid = geobox_from_bounds(0, 0, columns * 30, rows * 30, "EPSG:32633", 30)
-    times = [f"2004-01-{i + 1:02d}" for i in range(shape[0])]
-    return esd.from_array(array, grid, [f"b{i}" for i in range(shape[1])], times, rng.random(array.shape) < 0.9)
-
-
-def random_graph(rng: np.random.Generator) -> Image:
-    rows, columns = int(rng.integers(1, 9)), int(rng.integers(1, 23))
-    shapes = [(1, 1), (int(rng.integers(1, 4)), 1), (1, int(rng.integers(1, 4)))]
-    nodes: list[Image] = [
-        leaf(rng, rows, columns, str(rng.choice(["f4", "f8", "f4", "?", "u1", "i4", "u2"])), shapes[rng.integers(3)])
-        for _ in range(int(rng.integers(1, 5)))
-    ]
-    for _ in range(int(rng.integers(2, 14))):
-        image = nodes[rng.integers(len(nodes))]
-        kind = image.type.dtype.kind
-        name = str(rng.choice(BINARY + UNARY))
-        if (name == "subtract" and kind == "b") or (name == "negate" and kind in "bu"):
-            name = "add"
-        if name in UNARY:
-            nodes.append(esd.call(name, image))
-            continue
-        other: Image | float = (
-            nodes[rng.integers(len(nodes))] if rng.random() < 0.8 else float(rng.choice([0.0, 0.5, 2.0, -1.5]))
-        )
-        if isinstance(other, Image):
-            fits = all(1 in (a, b) or a == b for a, b in zip(sizes(image), sizes(other), strict=True))
-            if not fits or (name == "subtract" and other.type.dtype.kind == "b"):
-                continue
-        nodes.append(esd.call(name, image, other))
-    return nodes[-1]
-
-
-def sizes(image: Image) -> tuple[int, int]:
-    return len(image.type.time), len(image.type.bands)
-
-
-def both_tiers(image: Image) -> Iterator[esd.engine.execute.Raster]:  # type: ignore[name-defined]  # loaded when computing
-    for tier in ("interpreted", "compiled"):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("ESD_TIER", tier)
-            yield image.compute()
-
-
-def same(one: np.ndarray, other: np.ndarray) -> bool:
-    return bool(np.array_equal(one, other, equal_nan=one.dtype.kind == "f"))
-
-
 def test_random_graphs_are_equal_to_the_bit() -> None:
     compiled = 0
     for number in range(GRAPHS):
-        seed = SEED + number
-        image = random_graph(np.random.default_rng(seed))
-        interpreted, fast = both_tiers(image)
+        image = random_graph(np.random.default_rng(SEED + number))
         compiled += len(fuse.runs_of(optimize(lower(image.expr)))) > 0
-        assert interpreted.values.dtype == fast.values.dtype, f"seed {seed}: {image!r}"
-        assert np.array_equal(interpreted.valid, fast.valid), f"seed {seed}: {image!r}"
-        assert same(interpreted.values, fast.values), f"seed {seed}: {image!r}"
+        assert_same(image, f"seed {SEED + number}")
     assert compiled > GRAPHS // 3
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", [*REDUCERS, "p0", "p75", "p100"])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "u1", "i4"])
+def test_reducers_are_equal_to_the_bit(name: str, dtype: str, masked: bool) -> None:
+    rng = np.random.default_rng(11)
+    for times in (1, 2, 7):
+        image = leaf(rng, 13, 29, dtype, (times, 2))
+        image = image if masked else image.unmask(3.0)
+        assert_same(image.reduce(name), f"{times} times")
+        assert_same((image * 2 - image).reduce(name), f"{times} times, fused")
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (300, 517), (7, 5)])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "u1"])
+def test_totals_are_equal_to_the_byte(shape: tuple[int, int], dtype: str) -> None:
+    rng = np.random.default_rng(4)
+    values = (rng.random(shape) * 200).astype(dtype)
+    grid = geobox_from_bounds(0, 0, shape[1] * 30, shape[0] * 30, "EPSG:32633", 30)
+    for valid in (None, rng.random(shape) < 0.6):
+        image = esd.from_array(values, grid, valid=valid)
+        masked = np.ma.MaskedArray(values.astype("f8"), mask=False if valid is None else ~valid)
+        for name in ("sum", "mean", "count", "min", "max", "variance", "std"):
+            interpreted, fast = both_tiers(image.reduce_all(name))
+            assert interpreted.values.tobytes() == fast.values.tobytes()
+            expected = {"variance": masked.var, "count": masked.count}.get(name) or getattr(masked, name)
+            assert np.isclose(fast.values.item(), float(expected()), rtol=1e-6)
 
 
 RANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float, float]] = {
@@ -183,8 +146,6 @@ def test_the_first_answer_does_not_wait_for_the_compiler(monkeypatch: pytest.Mon
         started.append(text)
         answered.wait(30)
         return real(text, lanes)
-
-    import threading
 
     answered = threading.Event()
     monkeypatch.setattr(fuse, "compile_ir", slow)

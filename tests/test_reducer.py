@@ -12,6 +12,13 @@ from hypothesis import strategies as st
 from esd.errors import ExpressionError
 from esd.reducer import REDUCERS, get_reducer
 
+
+def percentiles(array: np.ma.MaskedArray, percent: float) -> np.ma.MaskedArray:
+    known = array.count(axis=0) > 0
+    rows = [np.percentile(row.compressed() if some else [0.0], percent) for row, some in zip(array.T, known, strict=True)]
+    return np.ma.MaskedArray(rows, mask=~known)
+
+
 Reference = Callable[[np.ma.MaskedArray], np.ma.MaskedArray]
 REFERENCE: dict[str, Reference] = {
     "sum": lambda a: a.sum(axis=0),
@@ -22,6 +29,11 @@ REFERENCE: dict[str, Reference] = {
     "median": lambda a: np.ma.median(a, axis=0),
     "first": lambda a: np.ma.MaskedArray([row.compressed()[:1].sum() for row in a.T], mask=a.count(axis=0) == 0),
     "last": lambda a: np.ma.MaskedArray([row.compressed()[-1:].sum() for row in a.T], mask=a.count(axis=0) == 0),
+    "argmin": lambda a: np.ma.MaskedArray(a.filled(np.inf).argmin(axis=0), mask=a.count(axis=0) == 0),
+    "argmax": lambda a: np.ma.MaskedArray(a.filled(-np.inf).argmax(axis=0), mask=a.count(axis=0) == 0),
+    "p10": lambda a: percentiles(a, 10),
+    "p50": lambda a: np.ma.median(a, axis=0),
+    "p97.5": lambda a: percentiles(a, 97.5),
     "variance": lambda a: a.var(axis=0),
     "std": lambda a: a.std(axis=0),
     "sample_std": lambda a: np.ma.MaskedArray(a.std(axis=0, ddof=1), mask=a.count(axis=0) < 2),
@@ -35,7 +47,7 @@ def stack(seed: int, times: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
     return values.astype(kind), valid
 
 
-@pytest.mark.parametrize("name", sorted(REDUCERS))
+@pytest.mark.parametrize("name", sorted(REFERENCE))
 @given(st.integers(0, 10_000), st.integers(1, 9), st.sampled_from(["f4", "f8", "i4"]))
 def test_equal_to_masked_numpy(name: str, seed: int, times: int, kind: str) -> None:
     values, valid = stack(seed, times, kind)
@@ -68,6 +80,16 @@ def test_nothing_valid_is_not_valid_and_never_zero() -> None:
         result, result_valid = reducer(values, valid)
         assert result_valid.all() == result_valid.any() == (name == "count")
         assert (result == 0).all()
+
+
+def test_every_reducer_has_a_reference() -> None:
+    assert REDUCERS.keys() <= REFERENCE.keys()
+
+
+@pytest.mark.parametrize("name", ["p", "p-1", "p100.1", "pi", "p1e2", "p5.5.5"])
+def test_what_is_no_percentile_is_no_reducer(name: str) -> None:
+    with pytest.raises(ExpressionError, match="p0 to p100"):
+        get_reducer(name)
 
 
 def test_nan_is_a_value_for_the_median() -> None:

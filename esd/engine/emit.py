@@ -142,6 +142,7 @@ EMITTERS: dict[str, Emitter] = {
     "ln": _float_only(vecmath.ln),
     "sin": _float_only(vecmath.sin),
     "cos": _float_only(vecmath.cos),
+    "as_float32": lambda _b, operands, _params: operands[0],  # operands come in the dtype of the result
     "minimum": _extreme("lt"),
     "maximum": _extreme("gt"),
     "clamp": _clamp,

@@ -107,6 +107,25 @@ class Builder:
         self.declarations.add(f"declare {kind} {function}({', '.join([kind] * len(values))})")
         return self.emit(f"call {kind} {function}({', '.join(f'{kind} {v.name}' for v in values)})", dtype)
 
+    def gather(self, base: str, index: Value, dtype: np.dtype[Any]) -> Value:
+        """Read the elements of a table at `base` (an address) whose numbers are in `index`, an unsigned integer."""
+        stored, addresses = memory_type(dtype), self.vector("ptr")
+        wide = self.cast(index, np.dtype(np.int32))
+        picked = self.emit(f"getelementptr {stored}, ptr {base}, {self.type_of(wide.dtype)} {wide.name}", dtype)
+        kind, bits = self.vector(stored), self.vector("i1")
+        function = f"@llvm.masked.gather.v{self.lanes}{_MANGLED.get(dtype.str[1:], stored)}.v{self.lanes}p0"
+        self.declarations.add(f"declare {kind} {function}({addresses}, {bits}, {kind})")
+        every = "<" + ", ".join(["i1 true"] * self.lanes) + ">"
+        found = self.emit(
+            f"call {kind} {function}({addresses} align {dtype.itemsize} {picked.name}, {bits} {every}, {kind} poison)", dtype
+        )
+        return self.truth(found) if dtype.kind == "b" else found
+
+    def truth(self, stored: Value) -> Value:
+        """Turn booleans as they lie in memory, a byte each, into those of registers."""
+        byte = Value(stored.name, np.dtype(np.uint8))
+        return self.compare("ne", byte, self.constant(0, byte.dtype))
+
     def where_any(self, test: Value, usual: Value, rare: Callable[[], Value]) -> Value:
         """Return `rare()` in the elements where the test is true, else `usual`; `rare` runs only if any element needs it."""
         number, bits = len(self.lines), self.vector("i1")

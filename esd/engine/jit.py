@@ -28,6 +28,10 @@ __all__ = ["Kernel", "cache_folder", "compile_ir", "loop_function", "schedule"]
 Array = npt.NDArray[Any]
 _SIGNATURE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 _LOCK = threading.Lock()
+TRACKED = 12
+"""Streams that a processor's prefetcher follows by itself; beyond them the code asks for what it will read."""
+AHEAD_BYTES = 256
+LOCALITY = 2
 
 
 class Kernel:
@@ -44,6 +48,18 @@ class Kernel:
         results = (ctypes.c_void_p * len(outputs))(*outputs)
         self._call(ctypes.addressof(pointers), ctypes.addressof(results), count)
 
+    def bind(self, inputs: Sequence[int], count: int) -> Callable[[int], None]:
+        """Return the code on inputs that stay where they are: a function of the address of its one output."""
+        pointers = (ctypes.c_void_p * len(inputs))(*inputs)
+        result = (ctypes.c_void_p * 1)()
+        call, first, out = self._call, ctypes.addressof(pointers), ctypes.addressof(result)
+
+        def run(address: int, _kept: object = pointers) -> None:
+            result[0] = address
+            call(first, out, count)
+
+        return run
+
 
 def loop_function(b: Builder, inputs: Sequence[np.dtype[Any]], outputs: Sequence[np.dtype[Any]], last_block: str) -> str:
     """Return the module that runs a builder's code over arrays.
@@ -52,11 +68,17 @@ def loop_function(b: Builder, inputs: Sequence[np.dtype[Any]], outputs: Sequence
     whose length is no multiple of the lanes overlaps the one before: elements are computed twice, to the same bits.
     """
     heads, addresses = [], []
+    ahead = len(inputs) > TRACKED
+    if ahead:
+        b.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
     for kind, dtypes in (("in", inputs), ("out", outputs)):
         for i, dtype in enumerate(dtypes):
             heads.append(f"  %{kind}p{i} = getelementptr ptr, ptr %{kind}s, i64 {i}")
             heads.append(f"  %{kind}b{i} = load ptr, ptr %{kind}p{i}")
             addresses.append(f"  %{kind}{i} = getelementptr {memory_type(dtype)}, ptr %{kind}b{i}, i64 %i")
+            if ahead and kind == "in":
+                addresses.append(f"  %ahead{i} = getelementptr i8, ptr %in{i}, i64 {AHEAD_BYTES}")
+                addresses.append(f"  call void @llvm.prefetch.p0(ptr %ahead{i}, i32 0, i32 {LOCALITY}, i32 1)")
     return "\n".join(
         [
             *sorted(b.declarations),

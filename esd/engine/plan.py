@@ -14,12 +14,15 @@ from esd.space import CubeType
 
 from .lower import infer, lower
 from .rewrite import consumers_of, optimize
+from .total_order import TOTAL_BLOCK
 
 __all__ = ["DEFAULT_MEMORY", "Plan", "halo_of", "make_plan", "needed_regions"]
 
 DEFAULT_MEMORY = 2 * 1024**3
 DEFAULT_TILE = 512
 SMALLEST_TILE = 32
+ELSEWHERE = frozenset({"reproject", "reduce_all"})
+"""Operators whose inputs are on another grid: they find the region that they need themselves."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def needed_regions(root: Expr, region: Region) -> dict[str, Region]:
     """
     needed = {root.key: region}
     for node in reversed(list(postorder(root))):
-        if node.op == "reproject" or node.key not in needed:
+        if node.op in ELSEWHERE or node.key not in needed or get_operator(node.op).tile is Tile.GLOBAL:
             continue
         grown = needed[node.key].grow(halo_of(node))
         for source in node.src:
@@ -77,15 +80,33 @@ def _node_bytes(node: Expr, pixels: int) -> int:
     own = given.bytes_per_pixel * pixels
     if node.op == "decode":
         return own + codec_by_hash(str(infer(node.src[0]).encoder)).scratch_bytes
+    if get_operator(node.op).work is not None and get_operator(node.op).tile is not Tile.GLOBAL:
+        return own + _work_bytes(node, pixels)
     if get_operator(node.op).tile in (Tile.TIME, Tile.ARRAY):
         return own + 2 * sum(infer(source).bytes_per_pixel for source in node.src) * pixels
     return own
 
 
+def _work_bytes(node: Expr, pixels: int) -> int:
+    work = get_operator(node.op).work
+    return 0 if work is None else work([infer(source) for source in node.src], node.args, pixels)
+
+
+def _whole_bytes(root: Expr) -> tuple[int, str]:
+    """Return the bytes that operators on whole grids hold during the run, whatever the tiles, and which takes most."""
+    held = {"": 0}
+    for node in postorder(root):
+        grid = infer(node).grid
+        if get_operator(node.op).tile is Tile.GLOBAL and grid is not None:
+            held[node.op] = held.get(node.op, 0) + _work_bytes(node, region_of(grid).size)
+    return sum(held.values()), max(held, key=lambda name: held[name])
+
+
 def _peak(root: Expr, region: Region, users: Mapping[str, list[Expr]]) -> tuple[int, str]:
     """Return the peak bytes of one tile, results freed after their last use, and the operator that takes most."""
     halo = sum(halo_of(node) for node in postorder(root))
-    pixels = region.grow(halo).size
+    blocks = any(node.op == "reduce_all" for node in postorder(root))
+    pixels = max(region.grow(halo).size, Region(0, TOTAL_BLOCK, 0, TOTAL_BLOCK).grow(halo).size if blocks else 0)
     waiting = {key: len(nodes) for key, nodes in users.items()}
     live = peak = 0
     largest, largest_bytes = root.op, 0
@@ -125,14 +146,17 @@ def make_plan(
     allowed = DEFAULT_MEMORY if max_memory is None else max_memory
     users = consumers_of(root)
     side = tile or DEFAULT_TILE
+    held, holder = _whole_bytes(root)
     peak, largest = _peak(root, _largest_tile(asked, side), users)
-    while tile is None and side > SMALLEST_TILE and peak * threads > allowed:
+    while tile is None and side > SMALLEST_TILE and peak * threads + held > allowed:
         side //= 2
         peak, largest = _peak(root, _largest_tile(asked, side), users)
-    if peak * threads > allowed and tile is None:
+    total = peak * threads + held
+    largest = holder if held > peak * threads else largest
+    if total > allowed and (tile is None or held > allowed):
         raise MemoryLimitError(
-            f"the plan needs {peak * threads / 1e6:.0f} MB even in tiles of {side} pixels, {allowed / 1e6:.0f} MB are "
+            f"the plan needs {total / 1e6:.0f} MB even in tiles of {side} pixels, {allowed / 1e6:.0f} MB are "
             f"allowed; most goes to {largest!r}: raise --max-memory or narrow it (filter_date, select)"
         )
     reads = sum(infer(node).bytes_per_pixel for node in postorder(root) if node.op == "load")
-    return Plan(root, given, asked, side, threads, peak * threads, reads * asked.size, largest)
+    return Plan(root, given, asked, side, threads, total, reads * asked.size, largest)

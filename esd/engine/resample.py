@@ -6,6 +6,7 @@ not, which is why these few lines stand beside a library that does more.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -17,11 +18,14 @@ from pyproj import Transformer
 
 from esd.block import Block
 from esd.errors import GridError
-from esd.grid import Region, region_of
+from esd.grid import Region, region_of, tiles
 
-__all__ = ["resample", "source_positions", "source_region"]
+__all__ = ["footprint_region", "resample", "resample_from", "source_positions", "source_region"]
 
 Positions = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+WHOLE_PIXELS = 1024**2
+"""Pixels of the source that are computed at once at most; more are computed part by part, so that memory stays bounded."""
+PART = 512
 
 
 @lru_cache(maxsize=32)
@@ -38,7 +42,8 @@ def source_positions(source: GeoBox, target: GeoBox, region: Region) -> Position
     x, y = affine @ (columns, rows)
     if source.crs != target.crs:
         x, y = _transformer(target.crs, source.crs).transform(x, y)
-    source_columns, source_rows = ~source.affine @ (x, y)
+    with np.errstate(invalid="ignore"):  # points that the projection cannot show come back infinite
+        source_columns, source_rows = ~source.affine @ (x, y)
     return np.asarray(source_rows), np.asarray(source_columns)
 
 
@@ -89,3 +94,49 @@ def resample(block: Block, region: Region, positions: Positions, method: str) ->
     valid = weight_sum > 0
     values = np.where(valid, total / np.where(valid, weight_sum, 1), 0)
     return Block(values.astype(block.values.dtype), valid)
+
+
+def footprint_region(source: GeoBox, target: GeoBox) -> Region:
+    """Return a region of `source` that holds all that `target` covers, with some margin; of size 0 where they lie apart."""
+    whole = region_of(target)
+    rows = [Region(y, y + 1, 0, whole.x1) for y in (0, whole.y1 - 1)]
+    columns = [Region(0, whole.y1, x, x + 1) for x in (0, whole.x1 - 1)]
+    places = [source_positions(source, target, edge) for edge in (*rows, *columns)]
+    edge_rows, edge_columns = (np.concatenate([place[axis].ravel() for place in places]) for axis in (0, 1))
+    if not (np.isfinite(edge_rows).all() and np.isfinite(edge_columns).all()):
+        return region_of(source)
+    spans = [(float(axis.min()), float(axis.max())) for axis in (edge_rows, edge_columns)]
+    pixel = max((high - low) / max(min(target.shape) - 1, 1) for low, high in spans)
+    (y0, y1), (x0, x1) = ((int(low - pixel) - 2, int(high + pixel) + 3) for low, high in spans)
+    return Region(y0, y1, x0, x1).intersect(region_of(source))
+
+
+def resample_from(evaluate: Callable[[Region], Block], source: GeoBox, positions: Positions, method: str) -> Block:
+    """Sample what `evaluate` computes of regions of the grid `source` at positions; see `resample`.
+
+    Where the positions span much of the source, as those of a small map of a large area do, it is computed part by part and
+    only the parts that a position falls in: the result is the same.
+    """
+    needed = source_region(source, positions)
+    if needed.size <= WHOLE_PIXELS:
+        return resample(evaluate(needed if needed.size else Region(0, 1, 0, 1)), needed, positions, method)
+    shift = 0.5 if method == "bilinear" else 0.0
+    axes = [np.where(np.isfinite(axis), axis, -1e9) for axis in positions]
+    rows, columns = (np.floor(axis - shift).astype(np.int64) for axis in axes)
+    lost = (rows < -1) | (rows > source.shape.y) | (columns < -1) | (columns > source.shape.x)
+    rows, columns = np.clip(rows, needed.y0, needed.y1 - 1), np.clip(columns, needed.x0, needed.x1 - 1)
+    values = valid = None
+    for part in tiles(needed, PART):
+        here = (rows >= part.y0) & (rows < part.y1) & (columns >= part.x0) & (columns < part.x1) & ~lost
+        if not here.any():
+            continue
+        held = Region(rows[here].min(), rows[here].max() + 1, columns[here].min(), columns[here].max() + 1)
+        held = Region(*(int(edge) for edge in (held.y0, held.y1, held.x0, held.x1))).grow(1).intersect(region_of(source))
+        sampled = resample(evaluate(held), held, (positions[0][here], positions[1][here]), method)
+        if values is None or valid is None:
+            shape = (*sampled.values.shape[:2], *rows.shape)
+            values, valid = np.zeros(shape, dtype=sampled.values.dtype), np.zeros(shape, dtype=bool)
+        values[:, :, here], valid[:, :, here] = sampled.values, sampled.full_valid
+    if values is None or valid is None:
+        return resample(evaluate(Region(0, 1, 0, 1)), Region(0, 0, 0, 0), positions, method)
+    return Block(values, valid)

@@ -1,21 +1,25 @@
 """Passes over a lowered expression: each makes the same result from less. The table PASSES says why.
 
-After each pass the type of the result must be what it was; `optimize` checks it.
+After each pass the type of the result must be what it was, and the spec must hold; `optimize` checks it.
 """
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from esd.errors import ExpressionError
 from esd.expr import Expr, postorder
-from esd.operator import get_operator
 
+from .folding import fold_tables
 from .lower import infer
+from .placing import place_early
+from .pushing import push_filters, push_selections, rebuild, split_reductions
+from .spec import check
 
-__all__ = ["PASSES", "Pass", "consumers_of", "optimize"]
+__all__ = ["PASSES", "Pass", "Traced", "consumers_of", "optimize", "rebuild"]
 
 
 @dataclass(frozen=True)
@@ -27,14 +31,6 @@ class Pass:
     run: Callable[[Expr], Expr]
 
 
-def rebuild(root: Expr, change: Callable[[Expr], Expr]) -> Expr:
-    """Return the graph with `change` applied to every node, inputs first."""
-    done: dict[str, Expr] = {}
-    for node in postorder(root):
-        done[node.key] = change(node.with_src(tuple(done[source.key] for source in node.src)))
-    return done[root.key]
-
-
 def consumers_of(root: Expr) -> Mapping[str, list[Expr]]:
     """Return, for each node's key, the nodes that use it."""
     users: dict[str, list[Expr]] = defaultdict(list)
@@ -42,25 +38,6 @@ def consumers_of(root: Expr) -> Mapping[str, list[Expr]]:
         for source in dict.fromkeys(node.src):
             users[source.key].append(node)
     return users
-
-
-def _sink_filter(node: Expr) -> Expr:
-    """filter_date(f(a, b)) = f(filter_date(a), filter_date(b)) for a per-pixel f; what has one time stays as it is."""
-    inner = node.src[0] if node.op == "filter_date" else node
-    if inner is node or not (get_operator(inner.op).function or inner.op in ("rename", "select")):
-        return node
-    length = len(infer(inner).time)
-    if any(len(infer(source).time) == length and infer(source).time != infer(inner).time for source in inner.src):
-        return node
-    sources = tuple(
-        _sink_filter(Expr("filter_date", (source,), node.args)) if len(infer(source).time) == length > 1 else source
-        for source in inner.src
-    )
-    return node if sources == inner.src else inner.with_src(sources)
-
-
-def _push_filters(root: Expr) -> Expr:
-    return rebuild(root, _sink_filter)
 
 
 Demand = tuple[set[str], set[str]]
@@ -101,16 +78,43 @@ def _narrow_decodes(root: Expr) -> Expr:
 
 
 PASSES: tuple[Pass, ...] = (
-    Pass("push filters", "a date that nobody asks for need not be computed", _push_filters),
+    Pass("place early", "the nearest pixels are chosen before they are computed, not after", place_early),
+    Pass("push filters", "a date that nobody asks for need not be computed", push_filters),
+    Pass("push selections", "a band that nobody asks for need not be computed", push_selections),
+    Pass("split reductions", "few images of a deep stack are held at once, not all", split_reductions),
     Pass("narrow decodes", "a shared decode keeps only the dekads and bands that are looked at", _narrow_decodes),
+    Pass("fold tables", "what depends on one code a step has 64,000 results: compute each once and look it up", fold_tables),
 )
 
 
-def optimize(root: Expr) -> Expr:
-    """Run all passes on a lowered expression. Raises ExpressionError if one of them changed the type: that is a bug."""
-    wanted = infer(root)
+@dataclass(frozen=True)
+class Traced:
+    """A pass that was run: nodes of the graph before and after it."""
+
+    step: Pass
+    before: int
+    after: int
+
+
+def _size(root: Expr) -> int:
+    return sum(1 for _node in postorder(root))
+
+
+def optimize(root: Expr, trace: list[Traced] | None = None) -> Expr:
+    """Run all passes on a lowered expression; `trace` takes a row for each.
+
+    Raises ExpressionError if one of them changed the type, or, with ESD_CHECK=1, broke the spec: that is a bug.
+    """
+    wanted, checked = infer(root), os.environ.get("ESD_CHECK") == "1"
+    if checked:
+        check(root, "lower")
     for step in PASSES:
+        before = root
         root = step.run(root)
         if infer(root) != wanted:
             raise ExpressionError(f"pass {step.name!r} changed the type of {root!r}; please report it with the expression")
+        if checked:
+            check(root, step.name)
+        if trace is not None:
+            trace.append(Traced(step, _size(before), _size(root)))
     return root

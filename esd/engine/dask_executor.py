@@ -1,0 +1,100 @@
+"""The same tasks on a Dask cluster: one Dask task a region, results written by the workers.
+
+Needs the extra `dask`. Workers must see the cubes and the destination under the same paths as the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from esd.errors import ExpressionError, JobError
+from esd.grid import Region
+
+from .executors import attempt, one_blas_thread
+from .stop import NEVER, Stop
+
+__all__ = ["DaskExecutor"]
+
+T = TypeVar("T")
+_LOOK = 0.2
+"""Seconds between two looks at the deadline while nothing finishes."""
+
+
+def _hold(task: T) -> T:
+    """Keep a task on the cluster as the result of a Dask task: when its worker dies, the scheduler makes it again."""
+    return task
+
+
+def _on_worker(task: Callable[[Region], T], region: Region, retries: int) -> T:
+    with one_blas_thread():
+        return attempt(task, region, retries)
+
+
+class DaskExecutor:
+    """Runs tasks on the workers of a `distributed.Client`.
+
+    At most `ahead` regions for each thread of the cluster are on their way at a time, so that no queue grows with the job. A
+    region whose worker died is run again elsewhere, by Dask; storage that failed is tried again `retries` times.
+    """
+
+    def __init__(self, client: Any, retries: int = 2, ahead: int = 2) -> None:
+        if ahead < 1 or retries < 0:
+            raise ExpressionError(f"ahead={ahead} must be at least 1 and retries={retries} at least 0")
+        self.client = client
+        self.retries = retries
+        self.ahead = ahead
+
+    def _threads_by_worker(self) -> list[int]:
+        found = [int(worker["nthreads"]) for worker in self.client.scheduler_info(n_workers=-1)["workers"].values()]
+        if not found:
+            raise JobError("the Dask cluster has no workers; start some, for instance cluster.scale(2)")
+        return found
+
+    @property
+    def threads(self) -> int:
+        """Tasks that the largest worker runs at a time."""
+        return max(self._threads_by_worker())
+
+    def run(self, task: Callable[[Region], T], regions: Sequence[Region], stop: Stop = NEVER) -> Iterator[tuple[Region, T]]:
+        """Yield each region with the task's result, as they come. Raises JobError if workers keep dying over a region."""
+        held = self.client.submit(_hold, task, pure=False)
+        most = self.ahead * sum(self._threads_by_worker())
+        left = iter(regions)
+        pending: dict[Any, Region] = {}
+        try:
+            while True:
+                for region in left:
+                    pending[self.client.submit(_on_worker, held, region, self.retries, pure=False)] = region
+                    if len(pending) >= most:
+                        break
+                if not pending:
+                    return
+                for future in self._finished(pending, stop):
+                    yield pending.pop(future), self._result(future)
+        finally:
+            self.client.cancel([*pending, held])
+
+    def _finished(self, pending: dict[Any, Region], stop: Stop) -> list[Any]:
+        """Wait until some of the futures have ended; stop meanwhile if it is time to."""
+        from distributed import wait
+
+        while True:
+            stop.check()
+            try:
+                ended: Any = wait(list(pending), timeout=_LOOK, return_when="FIRST_COMPLETED")  # type: ignore[no-untyped-call]  # Dask's own
+                return list(ended.done)
+            except TimeoutError:
+                continue
+
+    def _result(self, future: Any) -> Any:
+        from distributed import KilledWorker
+        from distributed.client import FutureCancelledError
+
+        try:
+            return future.result()
+        except (KilledWorker, FutureCancelledError) as error:
+            raise JobError(
+                f"the Dask cluster lost the work ({type(error).__name__}): workers died over it, most likely for memory; "
+                "lower max_memory= or give the workers more"
+            ) from error

@@ -1,0 +1,187 @@
+"""A Dask cluster of processes gives what threads give, and a worker that dies in mid-run is not missed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import esd
+from esd.cube import Cube
+from esd.engine.execute import evaluate
+from esd.engine.executors import executor_of
+from esd.engine.plan import make_plan
+from esd.engine.stop import CancelToken
+from esd.errors import CancelledError, DeadlineError, JobError
+from esd.grid import Region
+
+distributed = pytest.importorskip("distributed", reason="the extra 'dask' is not installed: pip install 'esd-toolkit[dask]'")
+pytestmark = [
+    # Dask's own threads and sockets end after the cluster was told to close
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    settings = {
+        "distributed.worker.daemon": True,
+        "distributed.scheduler.allowed-failures": 1,
+        "distributed.comm.timeouts.connect": "30s",
+    }
+    import dask
+
+    with (
+        dask.config.set(settings),
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            host="127.0.0.1",
+            local_directory=str(tmp_path_factory.mktemp("dask")),
+            env={"PYTHONPATH": os.pathsep.join(p for p in (os.environ.get("PYTHONPATH"), str(Path(__file__).parent)) if p)},
+        ) as cluster,
+        distributed.Client(cluster) as connected,
+    ):
+        yield connected
+
+
+def pids(client: Any) -> list[int]:
+    return sorted(client.run(os.getpid).values())
+
+
+@pytest.fixture
+def large(make_cube: Callable[..., Cube]) -> Cube:
+    from random_codecs import random_codec
+
+    return make_cube(random_codec(seed=0), rows=1100, columns=1100, years=(2004,))
+
+
+def test_threads_and_processes_compute_the_same_bytes(cube: Cube, client: Any) -> None:
+    image = cube.image(2004).ndvi().median().focal_mean(2)
+    here, there = image.compute(tile=64, executor=2), image.compute(tile=64, executor=client)
+    assert there.values.tobytes() == here.values.tobytes()
+    assert there.valid.tobytes() == here.valid.tobytes()
+    assert len(pids(client)) == 2
+    assert os.getpid() not in pids(client)
+
+
+def test_a_graph_of_any_depth_travels(cube: Cube, client: Any) -> None:
+    deep = cube.image(2004)["e0"].max()
+    for _ in range(600):
+        deep = deep + 1
+    here, there = deep.compute(tile=100, executor=1), deep.compute(tile=100, executor=client)
+    assert there.values.tobytes() == here.values.tobytes()
+
+
+@pytest.mark.parametrize("reducer", ["sum", "mean", "count", "max", "std"])
+def test_totals_are_made_of_the_states_of_the_workers(large: Cube, client: Any, reducer: str) -> None:
+    image = (large.plane("error", 2004) * 3 + 1).reduce_all(reducer)
+    alone = evaluate(make_plan(image.expr).root, Region(0, 1, 0, 1))
+    for executor in (1, 3, client):
+        raster = image.compute(executor=executor)
+        assert raster.values.tobytes() == alone.values.tobytes()
+        assert raster.valid.all()
+
+
+def slowly(region: Region) -> tuple[int, int]:
+    time.sleep(0.15)
+    return region.y0, os.getpid()
+
+
+def test_a_region_whose_worker_died_is_computed_elsewhere(client: Any) -> None:
+    regions = [Region(i, i + 1, 0, 1) for i in range(24)]
+    seen: dict[int, int] = {}
+    victim = None
+    for region, (row, pid) in executor_of(client).run(slowly, regions):
+        seen[region.y0] = pid
+        assert row == region.y0
+        if victim is None:
+            victim = pid
+            os.kill(victim, signal.SIGKILL)
+    assert sorted(seen) == list(range(24))
+    assert len(set(seen.values())) >= 2
+
+
+def test_a_job_ends_right_though_a_worker_is_killed_in_mid_run(large: Cube, client: Any, tmp_path: Path) -> None:
+    image = (large.plane("error", 2004) * 3 + 1).focal_mean(2)
+    expected = image.to_geotiff(tmp_path / "threads.tif", executor=1)
+    steps: list[tuple[int, int]] = []
+
+    def kill_one(done: int, shards: int) -> None:
+        steps.append((done, shards))
+        if len(steps) == 2:
+            os.kill(pids(client)[0], signal.SIGKILL)
+
+    got = image.to_geotiff(tmp_path / "dask.tif", executor=client, progress=kill_one)
+    assert got.read_bytes() == expected.read_bytes()
+    assert steps == [(i, 9) for i in range(1, 10)]
+    assert {path.name for path in tmp_path.iterdir()} == {"threads.tif", "dask.tif"}
+
+
+def test_workers_write_the_same_store(cube: Cube, client: Any, tmp_path: Path) -> None:
+    image = cube.image(2004).select("e0", "e3").max()
+    stores = [image.to_zarr(tmp_path / name, executor=executor) for name, executor in (("a.zarr", 1), ("b.zarr", client))]
+    contents = [{f.relative_to(s): f.read_bytes() for f in sorted(s.rglob("*")) if f.is_file()} for s in stores]
+    assert contents[0] == contents[1]
+
+
+def forever(_region: Region) -> None:
+    time.sleep(0.3)
+
+
+def test_a_run_on_a_cluster_is_stopped(client: Any, cube: Cube) -> None:
+    from esd.engine.stop import stop_after
+
+    regions, token = [Region(i, i + 1, 0, 1) for i in range(200)], CancelToken()
+    with pytest.raises(DeadlineError, match=r"0\.5 s"):
+        list(executor_of(client).run(forever, regions, stop_after(0.5)))
+    threading.Timer(0.5, token.cancel).start()
+    with pytest.raises(CancelledError):
+        list(executor_of(client).run(forever, regions, stop_after(None, token)))
+
+
+def deadly(_region: Region) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_work_that_kills_every_worker_is_told(client: Any) -> None:
+    with pytest.raises(JobError, match="workers died"):
+        list(executor_of(client).run(deadly, [Region(0, 1, 0, 1)]))
+    deadline = time.monotonic() + 30
+    while len(client.scheduler_info(n_workers=-1)["workers"]) < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
+def failing(_region: Region) -> None:
+    raise ValueError("wrong")
+
+
+def test_a_mistake_in_a_task_is_raised_here(client: Any) -> None:
+    with pytest.raises(ValueError, match="wrong"):
+        list(executor_of(client).run(failing, [Region(0, 1, 0, 1)]))
+
+
+@esd.udf_focal(window=((-1, 1), (-1, 1), (0, 0)))
+def roughness(window: Any, valid: Any, gain: float = 1.0) -> Any:
+    """Spread of the valid values around a pixel."""
+    largest = np.where(valid, window, -np.inf).max(axis=(0, 1, 2))
+    return gain * (largest - np.where(valid, window, np.inf).min(axis=(0, 1, 2)))
+
+
+def test_functions_of_users_and_wholes_of_grids_reach_the_workers(cube: Cube, client: Any) -> None:
+    steep = roughness(cube.image(2004).ndvi().median(), gain=2.0)
+    image = esd.call("add_bands", (steep > 1).component_size().rename("size"), (steep > 1).distance_transform())
+    here, there = image.compute(tile=64, executor=2), image.compute(tile=64, executor=client)
+    assert here.valid.any()
+    assert there.values.tobytes() == here.values.tobytes()
+    assert there.valid.tobytes() == here.valid.tobytes()

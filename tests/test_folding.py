@@ -1,0 +1,88 @@
+"""Table folding: what is looked up equals what is computed, to the bit, in both tiers."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import esd
+from esd.cube import Cube
+from esd.engine.folding import CodeTable, fold_tables
+from esd.engine.lower import lower
+from esd.engine.program import Program
+from esd.engine.rewrite import optimize
+from esd.expr import Expr, postorder
+from esd.grid import region_of
+from esd.image import Image
+
+REFERENCE = tuple(np.random.default_rng(3).normal(size=72).tolist())
+FOLDED: dict[str, Callable[[Image], Image]] = {
+    "index": lambda i: i.embedding().normalized_difference("e0", "e1"),
+    "bands": lambda i: i.select("e1", "e3"),
+    "constants": lambda i: (i.embedding() * 0.5 + 3) > 2.5,
+    "logic": lambda i: esd.call("where", (i["e2"] > 0) & ~(i["e1"] < 0.5), i["e0"], i["e3"] + 1),
+    "masks": lambda i: (i["e0"] * 2).update_mask(i["e1"] > 0).self_mask(),
+    "joined": lambda i: esd.call("add_bands", i["e0"] + 1, i["e5"].cos().rename("turned")),
+    "norm": lambda i: i.norm(),
+    "cosine": lambda i: i.cosine_similarity(REFERENCE),
+    "euclidean": lambda i: i.distance(REFERENCE),
+    "manhattan": lambda i: i.distance(REFERENCE, "manhattan"),
+}
+AND_MORE: dict[str, Callable[[Image], Image]] = {
+    "reduced": lambda i: (i["e0"] * i["e1"]).median(),
+    "unmasked": lambda i: (i["e0"] + 1).unmask(3.0) * 2,
+    "focal": lambda i: (i["e0"] + i["e4"]).mean().focal_mean(2),
+    "a month": lambda i: (i.filter_date("2004-03-01", "2004-09-01")["e0"] ** 2).sum(),
+    "used twice": lambda i: (i["e0"] * 2).mean() + (i["e0"] * 2 + i["e1"]).mean(),
+    "with others": lambda i: i["e0"] * i.decode().mean()["nir"],
+}
+
+
+def unfolded(expr: Expr) -> Expr:
+    with pytest.MonkeyPatch.context() as patch:
+        from esd.engine import rewrite
+
+        patch.setattr(rewrite, "PASSES", tuple(step for step in rewrite.PASSES if step.run is not fold_tables))
+        return optimize(lower(expr))
+
+
+@pytest.mark.parametrize("tier", ["interpreted", "compiled"])
+@pytest.mark.parametrize("name", FOLDED | AND_MORE)
+def test_looked_up_equals_computed(cube: Cube, name: str, tier: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = (FOLDED | AND_MORE)[name](cube.image(2004))
+    grid = region_of(cube.grids[cube.grid()])
+    computed = Program(unfolded(image.expr), grid, only="interpreted")()
+    monkeypatch.setenv("ESD_TIER", tier)
+    folded = optimize(lower(image.expr))
+    found = Program(folded, grid)()
+    valid = computed.full_valid
+    assert np.array_equal(valid, found.full_valid)
+    assert found.values[valid].tobytes() == computed.values[valid].tobytes()
+    operators = [node.op for node in postorder(folded)]
+    assert "lookup" in operators or "step_lookup" in operators
+    if name in FOLDED:
+        assert operators[0] == "load"
+        assert len(operators) == 2
+
+
+def test_what_knows_its_neighbours_in_time_is_not_folded(cube: Cube) -> None:
+    image = cube.image(2004)
+    for expression in (image.embedding(), image.embedding().mean(), image["e0"] - image["e0"].mean()):
+        root = optimize(lower(expression.expr))
+        tables = [node.args["table"] for node in postorder(root) if node.op == "lookup"]
+        assert all({node.op for node in postorder(table.expr)} <= {"load", "embedding", "select"} for table in tables)
+    two = image["e0"] - cube.image(2005)["e0"]
+    assert "subtract" in [node.op for node in postorder(optimize(lower(two.expr)))]
+
+
+def test_tables_travel_as_what_they_are_made_of(cube: Cube) -> None:
+    root = optimize(lower((cube.image(2004)["e0"] * 3).expr))
+    table = root.args["table"]
+    assert isinstance(table, CodeTable)
+    assert table.values.shape == (1, 65536)
+    data = pickle.dumps(table)
+    assert len(data) < 10_000
+    assert np.array_equal(pickle.loads(data).values, table.values)  # noqa: S301 - own bytes
