@@ -26,9 +26,10 @@ Floats = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.uint8]
 Tensors = Mapping[str, Floats]
 
-BATCH = 2048
-"""Pixels a matrix product takes at a time. Always padded to it, so that a pixel's result depends on its own numbers
-alone and not on where a tile was cut: BLAS may choose another summation for another shape."""
+BATCH = 256
+"""Pixels a matrix product takes at a time: few enough that a layer's arrays stay in the cache. Always padded to it, so
+that a pixel's result depends on its own numbers alone and not on where a tile was cut: BLAS may choose another summation
+for another shape."""
 
 FORMAT = 1
 
@@ -66,18 +67,22 @@ def _linear(x: Floats, weight: Floats, bias: Floats) -> Floats:
 def _conv(x: Floats, tensors: Tensors, name: str) -> Floats:
     weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
     kernel = weight.shape[2]
+    if kernel == 1:
+        return _linear(x, weight[:, :, 0], bias)
     padded = np.pad(x, ((0, 0), (kernel // 2, kernel // 2), (0, 0)))
     views = [padded[:, k : k + x.shape[1]] for k in range(kernel)]
     stacked = np.concatenate(views, axis=2)
     return _linear(stacked, weight.transpose(0, 2, 1).reshape(weight.shape[0], -1), bias)
 
 
-def _relu(x: Floats) -> Floats:
-    return np.maximum(x, np.float32(0))
+def _relu(x: Floats, out: Floats | None = None) -> Floats:
+    return np.maximum(x, np.float32(0), out=out)
 
 
 def _residual(x: Floats, tensors: Tensors, name: str) -> Floats:
-    return x + _conv(_relu(_conv(_relu(x), tensors, f"{name}.0")), tensors, f"{name}.1")
+    hidden = _conv(_relu(x), tensors, f"{name}.0")
+    change = _conv(_relu(hidden, out=hidden), tensors, f"{name}.1")
+    return np.add(x, change, out=change)
 
 
 def _fold(x: Floats, tensors: Tensors, name: str) -> Floats:
@@ -93,8 +98,8 @@ def _unfold(x: Floats, tensors: Tensors, name: str) -> Floats:
 
 def _mix(x: Floats, tensors: Tensors, name: str) -> Floats:
     across = x.transpose(0, 2, 1)
-    hidden = _relu(_linear(across, tensors[f"{name}.0.weight"], tensors[f"{name}.0.bias"]))
-    mixed = _linear(hidden, tensors[f"{name}.1.weight"], tensors[f"{name}.1.bias"])
+    hidden = _linear(across, tensors[f"{name}.0.weight"], tensors[f"{name}.0.bias"])
+    mixed = _linear(_relu(hidden, out=hidden), tensors[f"{name}.1.weight"], tensors[f"{name}.1.bias"])
     return x + mixed.transpose(0, 2, 1)
 
 

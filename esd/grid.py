@@ -26,6 +26,7 @@ __all__ = [
     "geobox_from_bounds",
     "grid_name",
     "lonlat_to_pixels",
+    "meet",
     "pixel_size",
     "region_of",
     "same_crs",
@@ -160,6 +161,15 @@ def bounds_lonlat(geobox: GeoBox) -> tuple[float, float, float, float]:
     box = geobox.boundingbox
     west, south, east, north = transformer.transform_bounds(box.left, box.bottom, box.right, box.top, densify_pts=21)
     return west, south, east, north
+
+
+def meet(one: GeoBox, other: GeoBox) -> bool:
+    """Tell whether the bounds of two grids overlap, each in its own CRS; grids without a CRS never do."""
+    if one.crs is None or other.crs is None:
+        return False
+    transformer = Transformer.from_crs(other.crs.proj, one.crs.proj, always_xy=True)
+    box, (left, bottom, right, top) = one.boundingbox, transformer.transform_bounds(*other.boundingbox.bbox, densify_pts=21)
+    return bool(left < box.right and right > box.left and bottom < box.top and top > box.bottom)
 
 
 def grid_name(geobox: GeoBox) -> str:

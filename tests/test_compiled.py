@@ -17,7 +17,7 @@ from esd.engine.rewrite import optimize
 from esd.grid import geobox_from_bounds
 from esd.image import Image
 
-GRAPHS = int(os.environ.get("ESD_FUZZ_GRAPHS", "2000"))
+GRAPHS = int(os.environ.get("ESD_FUZZ_GRAPHS", "400"))
 SEED = int(os.environ.get("ESD_FUZZ_SEED", "20260101"))
 BINARY = ["add", "subtract", "multiply", "divide", "minimum", "maximum", "lt", "lte", "gt", "gte", "eq", "neq"]
 UNARY = ["negate", "absolute", "sqrt"]

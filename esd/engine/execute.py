@@ -19,7 +19,7 @@ from esd.cube import ERROR_SCALE, UNKNOWN_ERROR, codec_by_hash, open_cube
 from esd.errors import EncoderError, ExpressionError, GridError
 from esd.expr import Expr, postorder
 from esd.fsq import FILL
-from esd.grid import Region, aligned, region_of, sub_geobox
+from esd.grid import Region, aligned, meet, region_of, sub_geobox
 from esd.operator import get_operator
 from esd.space import CubeType
 from esd.structure import times_of
@@ -248,7 +248,7 @@ def region_for(image: Image, geobox: GeoBox | None, resampling: str) -> tuple[Im
         return image, region_of(grid)
     apart = GridError(f"the area asked for ({geobox.boundingbox}) does not meet the image's ({grid.boundingbox})")
     if not aligned(grid, geobox):
-        if geobox.crs is None or grid.crs is None or not geobox.footprint(grid.crs).intersects(grid.extent):
+        if not meet(grid, geobox):
             raise apart
         return image.reproject_to(geobox, resampling), region_of(geobox)
     offset = ~grid.affine @ geobox.affine
