@@ -97,10 +97,11 @@ def _unfold(x: Floats, tensors: Tensors, name: str) -> Floats:
 
 
 def _mix(x: Floats, tensors: Tensors, name: str) -> Floats:
-    across = x.transpose(0, 2, 1)
-    hidden = _linear(across, tensors[f"{name}.0.weight"], tensors[f"{name}.0.bias"])
-    mixed = _linear(_relu(hidden, out=hidden), tensors[f"{name}.1.weight"], tensors[f"{name}.1.bias"])
-    return x + mixed.transpose(0, 2, 1)
+    hidden = np.matmul(tensors[f"{name}.0.weight"], x)
+    hidden += tensors[f"{name}.0.bias"][:, None]
+    mixed = np.matmul(tensors[f"{name}.1.weight"], _relu(hidden, out=hidden))
+    mixed += tensors[f"{name}.1.bias"][:, None]
+    return np.add(x, mixed, out=mixed)
 
 
 LAYERS: dict[str, Callable[[Floats, Tensors, str], Floats]] = {
