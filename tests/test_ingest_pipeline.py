@@ -254,18 +254,25 @@ def test_less_memory_means_smaller_blocks(scenes: Path) -> None:
     assert small.peak_bytes < wide.peak_bytes
 
 
-def test_progress_counts_every_block(scenes: Path, tmp_path: Path, codec: Codec) -> None:
-    heard: list[object] = []
+def test_progress_counts_every_scene_and_strip(scenes: Path, tmp_path: Path, codec: Codec) -> None:
+    heard: list[tuple[int, str]] = []
+    totals: list[int] = []
 
     class Listener:
         def start(self, total: int) -> None:
-            heard.append(total)
+            totals.append(total)
 
         def advance(self, n: int, message: str) -> None:
-            heard.append((n, message[:10]))
+            heard.append((n, message.split()[0]))
 
-    run_ingest(plan_ingest([scenes], WINDOWS), tmp_path / "a", codec, Listener())
-    assert heard == [2, (1, "2004-01-01"), (1, "2005-01-01")]
+    plan = plan_ingest([scenes], WINDOWS)
+    run_ingest(plan, tmp_path / "a", codec, Listener())
+    assert [word for _, word in heard].count("reading") == sum(len(task.scenes) for task in plan.tasks)
+    assert [word for _, word in heard].count("encoding") == len(plan.tasks)
+    assert totals == [sum(n for n, _ in heard)]
+    heard.clear()
+    run_ingest(plan, tmp_path / "a", codec, Listener(), resume=True)
+    assert totals[1] == sum(n for n, _ in heard) == totals[0]
 
 
 def test_scratch_and_leftovers_are_gone(scenes: Path, tmp_path: Path, codec: Codec) -> None:
