@@ -175,7 +175,7 @@ def model_card(codec: Codec, config: Config, fitted: Fitted, compared: Sequence[
         *_data_table(config, compared),
         "",
         "Groups (whole degrees, blocks of 32 x 32 pixels, sites) are held out as a whole. In training, dekads, cloudy",
-        "seasons, bands, or all but a few observations are hidden from the encoder, and scored too, with a weight of their own.",
+        "seasons, bands, or all but a few observations are hidden from the encoder, and scored with a weight of their own.",
         "",
         "## Reconstruction on held-out pixels",
         "",

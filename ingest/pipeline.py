@@ -20,12 +20,12 @@ from threadpoolctl import threadpool_limits
 
 from esd.codec import Codec
 from esd.cube import Cube, quantize_error
-from esd.dekad import STEPS
+from esd.dekad import STEPS, step_counts
 from esd.errors import CubeError, SceneError
 from esd.grid import sub_geobox
 
 from .archive import Scratch
-from .composite import WindowStack, step_counts
+from .composite import WindowStack
 from .ledger import Ledger, ledger_path
 from .plan import WORKERS, IngestPlan, Task
 from .readers import Failure, read_scene

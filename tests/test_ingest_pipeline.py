@@ -16,10 +16,11 @@ from scene_files import GRID, MODIS_GRID, flat, write_espa, write_landsat_c2, wr
 
 from esd.codec import Codec
 from esd.cube import Cube, quantize_error
+from esd.dekad import step_counts
 from esd.errors import CubeError, EsdError, GridError, MemoryLimitError, SceneError, WindowError
 from esd.fsq import FILL
 from esd.grid import Region, geobox_from_bounds, sub_geobox
-from esd.ingest.composite import dekads_of_scenes, step_counts
+from esd.ingest.composite import dekads_of_scenes
 from esd.ingest.ledger import ledger_path
 from esd.ingest.pipeline import run_ingest
 from esd.ingest.plan import plan_ingest
