@@ -17,7 +17,7 @@ demo: $(STAMP)
 	$(BIN)/esd demo $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 # Under a minute: what to run before every commit.
 check: $(STAMP) lint types

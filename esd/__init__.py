@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version as _version
 from pathlib import Path as _Path
 
 from .collection import ImageCollection
@@ -38,7 +37,13 @@ __all__ = [
     "udf_time",
 ]
 
-__version__ = _version("esd-toolkit")
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("esd-toolkit")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def open(path: str | _Path) -> Cube:  # noqa: A001 - as xarray and zarr name it

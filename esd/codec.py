@@ -27,8 +27,9 @@ Weights = npt.NDArray[np.uint8]
 Tensors = Mapping[str, Floats]
 
 BATCH = 256
-"""Pixels a matrix product takes at a time. Always padded to it, so that a pixel's result depends on its own numbers
-alone and not on where a tile was cut: BLAS may choose another summation for another shape."""
+"""Pixels a matrix product takes at a time: few enough that a layer's arrays stay in the cache. Always padded to it, so
+that a pixel's result depends on its own numbers alone and not on where a tile was cut: BLAS may choose another summation
+for another shape."""
 
 FORMAT = 1
 
@@ -74,15 +75,14 @@ def _conv(x: Floats, tensors: Tensors, name: str) -> Floats:
     return _linear(stacked, weight.transpose(0, 2, 1).reshape(weight.shape[0], -1), bias)
 
 
-def _relu(x: Floats) -> Floats:
-    return np.maximum(x, np.float32(0))
+def _relu(x: Floats, out: Floats | None = None) -> Floats:
+    return np.maximum(x, np.float32(0), out=out)
 
 
 def _residual(x: Floats, tensors: Tensors, name: str) -> Floats:
     hidden = _conv(_relu(x), tensors, f"{name}.0")
-    change = _conv(np.maximum(hidden, np.float32(0), out=hidden), tensors, f"{name}.1")
-    change += x
-    return change
+    change = _conv(_relu(hidden, out=hidden), tensors, f"{name}.1")
+    return np.add(x, change, out=change)
 
 
 def _fold(x: Floats, tensors: Tensors, name: str) -> Floats:
@@ -97,10 +97,11 @@ def _unfold(x: Floats, tensors: Tensors, name: str) -> Floats:
 
 
 def _mix(x: Floats, tensors: Tensors, name: str) -> Floats:
-    across = x.transpose(0, 2, 1)
-    hidden = _relu(_linear(across, tensors[f"{name}.0.weight"], tensors[f"{name}.0.bias"]))
-    mixed = _linear(hidden, tensors[f"{name}.1.weight"], tensors[f"{name}.1.bias"])
-    return x + mixed.transpose(0, 2, 1)
+    hidden = np.matmul(tensors[f"{name}.0.weight"], x)
+    hidden += tensors[f"{name}.0.bias"][:, None]
+    mixed = np.matmul(tensors[f"{name}.1.weight"], _relu(hidden, out=hidden))
+    mixed += tensors[f"{name}.1.bias"][:, None]
+    return np.add(x, mixed, out=mixed)
 
 
 LAYERS: dict[str, Callable[[Floats, Tensors, str], Floats]] = {

@@ -7,15 +7,18 @@ basis, offset rule and fill value stand beside it as `esd:fsq`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from .codec import Codec
 from .dekad import STEPS
 from .errors import CubeError
 from .fsq import FILL
+from .grid import make_geobox
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 __all__ = ["embedding_attributes", "geobox_from_attributes", "grid_attributes"]
 
@@ -80,7 +83,8 @@ def geobox_from_attributes(attributes: Mapping[str, Any]) -> GeoBox:
     """Return the grid that `proj:` and `spatial:` attributes describe. Raises CubeError where they are missing."""
     try:
         crs = attributes.get("proj:code") or attributes["proj:wkt2"]
-        return GeoBox(tuple(attributes["spatial:shape"]), Affine(*attributes["spatial:transform"]), crs)
+        rows, columns = attributes["spatial:shape"]
+        return make_geobox((rows, columns), Affine(*attributes["spatial:transform"]), crs)
     except KeyError as error:
         raise CubeError(f"grid attribute {error} is missing; the store was not written by esd or is damaged") from error
 

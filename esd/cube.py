@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from odc.geo.geobox import GeoBox
 
 from .codec import Codec
 from .conventions import embedding_attributes, geobox_from_attributes, grid_attributes
@@ -34,6 +33,7 @@ from .grid import Region, grid_name, region_of, tiles
 
 if TYPE_CHECKING:
     import zarr
+    from odc.geo.geobox import GeoBox
 
     from .collection import ImageCollection
     from .image import Image
@@ -172,9 +172,13 @@ class Cube:
         return self._root[f"{grid}/{name}"]  # type: ignore[return-value]  # a group holds arrays or groups
 
     def read(self, name: str, grid: str, window: dt.date, region: Region) -> npt.NDArray[Any]:
-        """Read a region: codes uint16 and count uint8 as [12, y, x], error uint8 as [y, x]."""
+        """Read a region: codes uint16 and count uint8 as [12, y, x], error uint8 as [y, x]. CubeError for damaged bytes."""
         index = self.windows.index(window)
-        return np.asarray(self.array(grid, name)[(index, ..., *region.slices)])
+        try:
+            return np.asarray(self.array(grid, name)[(index, ..., *region.slices)])
+        except (ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:80]
+            raise CubeError(f"{name} of window {window} in {self.path} is damaged ({reason}); restore the store") from error
 
     def write_block(
         self,

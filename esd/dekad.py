@@ -23,6 +23,7 @@ __all__ = [
     "dekad_dates",
     "dekad_index",
     "parse_windows",
+    "step_counts",
     "step_dates",
     "window_end",
     "window_of",
@@ -33,6 +34,9 @@ BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
 STEPS = 12
 DEKADS_PER_STEP = 3
 DEKADS = STEPS * DEKADS_PER_STEP
+
+MOST_COUNTED = 254
+"""Largest number of observations that is told; more are told as this many."""
 
 Dates = npt.NDArray[np.datetime64]
 
@@ -101,3 +105,13 @@ def dekad_dates(window: dt.date) -> Dates:
 def step_dates(window: dt.date) -> Dates:
     """Return the date that stands for each step, the 15th of its month. datetime64[D], shape (12,)."""
     return _days_of_months(window, (15,))
+
+
+def step_counts(weights: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the clear observations behind each step: weights uint8 [36, 6, ...] to uint8 [12, ...], 254 at most.
+
+    It is the largest count of any band, added up over the three dekads of a step.
+    """
+    dekads = weights.max(axis=1).astype(np.uint16)
+    steps = dekads.reshape(STEPS, DEKADS_PER_STEP, *dekads.shape[1:]).sum(axis=1)
+    return np.minimum(steps, MOST_COUNTED).astype(np.uint8)

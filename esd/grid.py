@@ -1,6 +1,8 @@
 """Grids: helpers around odc-geo's GeoBox.
 
 A region is a window of whole pixels inside a grid, as rows and columns; it is how tiles, halos and blocks are told.
+odc-geo and pyproj are imported by the functions that need them: they are most of what `import esd` would cost, and odc-geo
+imports dask where it is installed.
 """
 
 from __future__ import annotations
@@ -8,15 +10,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
-from odc.geo.crs import CRS
-from odc.geo.geobox import GeoBox
-from pyproj import Transformer
 
 from .errors import GridError
+
+if TYPE_CHECKING:
+    from odc.geo.crs import CRS
+    from odc.geo.geobox import GeoBox
+    from pyproj import Transformer
 
 __all__ = [
     "GeoBox",
@@ -26,6 +31,8 @@ __all__ = [
     "geobox_from_bounds",
     "grid_name",
     "lonlat_to_pixels",
+    "make_geobox",
+    "meet",
     "pixel_size",
     "region_of",
     "same_crs",
@@ -75,6 +82,27 @@ class Region:
         return slice(self.y0 - other.y0, self.y1 - other.y0), slice(self.x0 - other.x0, self.x1 - other.x0)
 
 
+def __getattr__(name: str) -> Any:
+    if name == "GeoBox":
+        from odc.geo.geobox import GeoBox
+
+        return GeoBox
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def make_geobox(shape: tuple[int, int], affine: Affine, crs: str | CRS | None) -> GeoBox:
+    """Return the grid of rows and columns, affine transform from pixels to `crs`, and coordinate system."""
+    from odc.geo.geobox import GeoBox
+
+    return GeoBox(shape, affine, crs)
+
+
+def _transformer(source: Any, target: Any) -> Transformer:
+    from pyproj import Transformer
+
+    return Transformer.from_crs(source, target, always_xy=True)
+
+
 def region_of(geobox: GeoBox) -> Region:
     """Return the region of the whole grid."""
     return Region(0, geobox.shape.y, 0, geobox.shape.x)
@@ -89,7 +117,7 @@ def tiles(region: Region, size: int) -> Iterator[Region]:
 
 def sub_geobox(geobox: GeoBox, region: Region) -> GeoBox:
     """Return the grid of a region: same CRS and pixels, its own extent."""
-    return GeoBox(region.shape, geobox.affine @ Affine.translation(region.x0, region.y0), geobox.crs)
+    return make_geobox(region.shape, geobox.affine @ Affine.translation(region.x0, region.y0), geobox.crs)
 
 
 def same_crs(one: GeoBox, other: GeoBox) -> bool:
@@ -127,7 +155,7 @@ def geobox_from_bounds(left: float, bottom: float, right: float, top: float, crs
     if not resolution > 0:
         raise GridError(f"resolution {resolution} must be above 0")
     shape = (max(1, round((top - bottom) / resolution)), max(1, round((right - left) / resolution)))
-    return GeoBox(shape, Affine(resolution, 0, left, 0, -resolution, top), crs)
+    return make_geobox(shape, Affine(resolution, 0, left, 0, -resolution, top), crs)
 
 
 def _crs_of(geobox: GeoBox) -> CRS:
@@ -143,7 +171,7 @@ def lonlat_to_pixels(
 
     Raises GridError if the grid has no CRS.
     """
-    transformer = Transformer.from_crs("EPSG:4326", _crs_of(geobox).proj, always_xy=True)
+    transformer = _transformer("EPSG:4326", _crs_of(geobox).proj)
     x, y = transformer.transform(np.asarray(lon, dtype=float), np.asarray(lat, dtype=float))
     with np.errstate(invalid="ignore"):  # points that the projection cannot show come back infinite
         columns, rows = ~geobox.affine @ (np.asarray(x), np.asarray(y))
@@ -156,10 +184,19 @@ def lonlat_to_pixels(
 
 def bounds_lonlat(geobox: GeoBox) -> tuple[float, float, float, float]:
     """Return west, south, east, north of the grid's outline in WGS 84 degrees. Raises GridError without a CRS."""
-    transformer = Transformer.from_crs(_crs_of(geobox).proj, "EPSG:4326", always_xy=True)
+    transformer = _transformer(_crs_of(geobox).proj, "EPSG:4326")
     box = geobox.boundingbox
     west, south, east, north = transformer.transform_bounds(box.left, box.bottom, box.right, box.top, densify_pts=21)
     return west, south, east, north
+
+
+def meet(one: GeoBox, other: GeoBox) -> bool:
+    """Tell whether the bounds of two grids overlap, each in its own CRS; grids without a CRS never do."""
+    if one.crs is None or other.crs is None:
+        return False
+    transformer = _transformer(other.crs.proj, one.crs.proj)
+    box, (left, bottom, right, top) = one.boundingbox, transformer.transform_bounds(*other.boundingbox.bbox, densify_pts=21)
+    return bool(left < box.right and right > box.left and bottom < box.top and top > box.bottom)
 
 
 def grid_name(geobox: GeoBox) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .codec import Codec
-from .dekad import BANDS, DEKADS, DEKADS_PER_STEP, STEPS, dekad_dates, dekad_index, window_start
+from .dekad import BANDS, DEKADS, STEPS, dekad_dates, dekad_index, step_counts, window_start
 from .errors import EncoderError, TableError
 from .fsq import FILL
 
@@ -38,7 +38,6 @@ __all__ = [
     "encoder_facts",
     "read_table",
     "reflectance_table",
-    "step_counts",
     "table_to_codes",
     "write_table",
 ]
@@ -52,7 +51,6 @@ LARGEST_MEDIAN = 2.0
 """A median reflectance above this means that the numbers are scaled, usually by 10,000."""
 LARGEST_VALUE = 10.0
 """A single reflectance beyond this is a fill value."""
-MOST_COUNTED = 254
 
 Floats = npt.NDArray[np.float32]
 Counts = npt.NDArray[np.uint8]
@@ -183,15 +181,6 @@ def dekads_from_table(frame: pd.DataFrame, start_month: int = 1) -> Series:
         longitude=_place(frame, "longitude", first_row),
         latitude=_place(frame, "latitude", first_row),
     )
-
-
-def step_counts(weights: Counts) -> Counts:
-    """Return the clear observations behind each step: [36, 6, ...] to [12, ...] uint8, 254 at most.
-
-    The three dekads of a step are added up; of the bands the one with most counts.
-    """
-    by_step = weights.reshape(STEPS, DEKADS_PER_STEP, *weights.shape[1:]).sum(axis=1, dtype=np.int64)
-    return np.asarray(np.minimum(by_step.max(axis=1), MOST_COUNTED), dtype=np.uint8)
 
 
 def encoder_facts(codec: Codec) -> dict[str, str]:

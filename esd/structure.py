@@ -10,19 +10,22 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from .block import Block
 from .cube import codec_by_hash, open_cube
 from .dekad import BANDS, STEPS, dekad_dates, step_dates
 from .errors import BandError, EncoderError, ExpressionError, GridError, SpaceError, WindowError
+from .grid import make_geobox
 from .operator import Band, Tile, operator
 from .reducer import get_reducer
 from .space import CubeType, Space
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 __all__ = ["RESAMPLING", "ArraySource", "common_grid", "embedding_bands", "evaluated_by_engine", "times_of"]
 
@@ -281,7 +284,7 @@ def _reduce_all_rule(image: CubeType, *, reducer: str) -> CubeType:
         raise GridError("reduce_all: a constant has no pixels; use an image of a cube")
     given = _reduce_rule(image, reducer=reducer)
     rows, columns = image.grid.shape
-    grid = GeoBox((1, 1), image.grid.affine @ Affine.scale(columns, rows), image.grid.crs)
+    grid = make_geobox((1, 1), image.grid.affine @ Affine.scale(columns, rows), image.grid.crs)
     return given.with_(grid=grid, time=image.time, space=Space.VALUE, encoder=None)
 
 
@@ -296,13 +299,13 @@ def reduce_all(image: Block, reducer: str) -> Block:
     return evaluated_by_engine(image, reducer=reducer)
 
 
-def reproject_target(crs: str, transform: tuple[float, ...], shape: tuple[int, ...]) -> GeoBox:
+def reproject_target(crs: str, transform: tuple[float, ...], shape: tuple[int, int]) -> GeoBox:
     """Return the grid that the arguments of `reproject` describe."""
-    return GeoBox((shape[0], shape[1]), Affine(*transform), crs)
+    return make_geobox(shape, Affine(*transform), crs)
 
 
 def _reproject_rule(
-    image: CubeType, *, crs: str, transform: tuple[float, ...], shape: tuple[int, ...], resampling: str
+    image: CubeType, *, crs: str, transform: tuple[float, ...], shape: tuple[int, int], resampling: str
 ) -> CubeType:
     if resampling not in RESAMPLING:
         raise ExpressionError(f"reproject: resampling {resampling!r} is not one of {', '.join(RESAMPLING)}")

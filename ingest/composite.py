@@ -9,20 +9,17 @@ import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
-from esd.dekad import BANDS, DEKADS, DEKADS_PER_STEP, STEPS, dekad_index, window_end
+from esd.dekad import BANDS, DEKADS, dekad_index, window_end
 
 from .archive import Scratch
 from .readers import read_scene
 from .scene import Observation, Scene
 from .screening import keep_mask
 
-__all__ = ["WindowStack", "dekads_of_scenes", "in_window", "step_counts"]
+__all__ = ["WindowStack", "dekads_of_scenes", "in_window"]
 
 Floats = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.uint8]
-
-MOST_OBSERVATIONS = 254
-"""Largest number that the cube's `count` says; more are told as this many."""
 
 
 def in_window(scene: Scene, window: dt.date) -> bool:
@@ -79,17 +76,6 @@ class WindowStack:
                 sums[dekad] += np.where(here, values, np.float32(0))
                 weights[dekad] += here & (weights[dekad] < np.iinfo(np.uint8).max)
         return np.divide(sums, np.maximum(weights, 1), dtype=np.float32), weights
-
-
-def step_counts(weights: Weights) -> npt.NDArray[np.uint8]:
-    """Return how many observations stand behind each step: weights [36, 6, ...] to uint8 [12, ...].
-
-    It is the largest count of any band, summed over the three dekads of a step, and 254 at most.
-    """
-    dekads = weights.max(axis=1).astype(np.uint16)
-    steps = dekads.reshape(STEPS, DEKADS_PER_STEP, *dekads.shape[1:]).sum(axis=1)
-    counts: Weights = np.minimum(steps, MOST_OBSERVATIONS).astype(np.uint8)
-    return counts
 
 
 def dekads_of_scenes(

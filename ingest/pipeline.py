@@ -6,9 +6,10 @@ import datetime as dt
 import glob
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,12 +20,12 @@ from threadpoolctl import threadpool_limits
 
 from esd.codec import Codec
 from esd.cube import Cube, quantize_error
-from esd.dekad import STEPS
+from esd.dekad import STEPS, step_counts
 from esd.errors import CubeError, SceneError
 from esd.grid import sub_geobox
 
 from .archive import Scratch
-from .composite import WindowStack, step_counts
+from .composite import WindowStack
 from .ledger import Ledger, ledger_path
 from .plan import WORKERS, IngestPlan, Task
 from .readers import Failure, read_scene
@@ -34,6 +35,8 @@ __all__ = ["IngestReport", "Progress", "run_ingest"]
 
 STRIP_PIXELS = 4096
 """Pixels that one thread composites and encodes at a time: whole batches of the codec."""
+STRIP_WORK = 4
+"""Steps of progress that encoding a strip counts for; reading a scene counts for one."""
 
 Codes = npt.NDArray[np.uint16]
 Bytes = npt.NDArray[np.uint8]
@@ -156,7 +159,7 @@ def _write_blocks(plan: IngestPlan, cube: Cube, ledger: Ledger, progress: Progre
     grid = cube.grid()
     _remove_partial_files(cube.path)
     known = ledger.checksums(grid)
-    progress.start(len(plan.tasks))
+    progress.start(sum(_steps(task) for task in plan.tasks))
     skipped = 0
     with (
         Scratch(cube.path.with_name(f".{cube.path.name}.scratch")) as scratch,
@@ -168,12 +171,23 @@ def _write_blocks(plan: IngestPlan, cube: Cube, ledger: Ledger, progress: Progre
             place = (task.window, task.region.y0, task.region.x0)
             if place in known and cube.block_checksum(grid, task.window, task.region) == known[place]:
                 skipped += 1
+                progress.advance(_steps(task), f"{task.window} is there already")
             else:
-                _write_block(plan, task, cube, ledger, scratch, pool)
-            progress.advance(1, f"{task.window} rows {task.region.y0}-{task.region.y1}")
+                _write_block(plan, task, cube, ledger, scratch, pool, progress)
             following = plan.tasks[number + 1].scenes if number + 1 < len(plan.tasks) else ()
             _release(scratch, task, following)
     return skipped
+
+
+def _strips(rows: int, columns: int) -> list[slice]:
+    """Return the rows of a block in strips of about STRIP_PIXELS."""
+    height = max(1, STRIP_PIXELS // columns)
+    return [slice(start, min(start + height, rows)) for start in range(0, rows, height)]
+
+
+def _steps(task: Task) -> int:
+    """Return the steps of progress that a block takes."""
+    return len(task.scenes) + STRIP_WORK * len(_strips(*task.region.shape))
 
 
 def _release(scratch: Scratch, task: Task, following: Iterable[Scene]) -> None:
@@ -191,7 +205,13 @@ def _remove_partial_files(store: Path) -> None:
 
 
 def _write_block(
-    plan: IngestPlan, task: Task, cube: Cube, ledger: Ledger, scratch: Scratch, pool: ThreadPoolExecutor
+    plan: IngestPlan,
+    task: Task,
+    cube: Cube,
+    ledger: Ledger,
+    scratch: Scratch,
+    pool: ThreadPoolExecutor,
+    progress: Progress,
 ) -> None:
     started = time.monotonic()
     grid, geobox = cube.grid(), sub_geobox(plan.geobox, task.region)
@@ -202,8 +222,10 @@ def _write_block(
             failures.append(Failure(scene.id, str(result)))
         else:
             stack.add(scene, result)
+        progress.advance(1, f"reading {scene.id}")
     inside = plan.area.inside(geobox) if plan.area is not None else None
-    cube.write_block(grid, task.window, task.region, *_encode_block(stack, cube.codec, inside, pool))
+    told = partial(progress.advance, STRIP_WORK, f"encoding {task.window} rows {task.region.y0}-{task.region.y1}")
+    cube.write_block(grid, task.window, task.region, *_encode_block(stack, cube.codec, inside, pool, told))
     checksum = cube.block_checksum(grid, task.window, task.region)
     ledger.finish_block(grid, task.window, task.region, checksum, time.monotonic() - started, failures)
 
@@ -222,12 +244,17 @@ def _read_all(
     return zip(scenes, pool.map(read, scenes), strict=True)
 
 
-def _encode_block(stack: WindowStack, codec: Codec, inside: npt.NDArray[np.bool_] | None, pool: ThreadPoolExecutor) -> Block:
+def _encode_block(
+    stack: WindowStack,
+    codec: Codec,
+    inside: npt.NDArray[np.bool_] | None,
+    pool: ThreadPoolExecutor,
+    told: Callable[[], None],
+) -> Block:
     """Return codes and count [12, y, x] and error [y, x] of a block; pixels not `inside` stay empty."""
     rows, columns = stack.shape
     codes = np.empty((STEPS, rows, columns), dtype=np.uint16)
     count, error = np.empty(codes.shape, dtype=np.uint8), np.empty(stack.shape, dtype=np.uint8)
-    height = max(1, STRIP_PIXELS // columns)
 
     def encode(strip: slice) -> None:
         values, weights = stack.dekads(strip)
@@ -237,9 +264,8 @@ def _encode_block(stack: WindowStack, codec: Codec, inside: npt.NDArray[np.bool_
         count[:, strip] = step_counts(weights)
         error[strip] = quantize_error(_rmse(codec.decode(codes[:, strip]), values, weights))
 
-    strips = [slice(start, min(start + height, rows)) for start in range(0, rows, height)]
-    for _ in pool.map(encode, strips):
-        pass
+    for _ in pool.map(encode, _strips(rows, columns)):
+        told()
     return codes, count, error
 
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scene_files import GRID, MODIS_GRID, flat, write_landsat_c2, write_mod09a1
 
-from esd.dekad import BANDS, DEKADS, dekad_index
-from esd.ingest.composite import WindowStack, dekads_of_scenes, in_window, step_counts
+from esd.dekad import BANDS, DEKADS, dekad_index, step_counts
+from esd.ingest.composite import WindowStack, dekads_of_scenes, in_window
 from esd.ingest.readers import find_scenes
 from esd.ingest.scene import Observation, Scene
 from esd.ingest.screening import keep_mask

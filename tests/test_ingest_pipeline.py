@@ -16,10 +16,11 @@ from scene_files import GRID, MODIS_GRID, flat, write_espa, write_landsat_c2, wr
 
 from esd.codec import Codec
 from esd.cube import Cube, quantize_error
+from esd.dekad import step_counts
 from esd.errors import CubeError, EsdError, GridError, MemoryLimitError, SceneError, WindowError
 from esd.fsq import FILL
 from esd.grid import Region, geobox_from_bounds, sub_geobox
-from esd.ingest.composite import dekads_of_scenes, step_counts
+from esd.ingest.composite import dekads_of_scenes
 from esd.ingest.ledger import ledger_path
 from esd.ingest.pipeline import run_ingest
 from esd.ingest.plan import plan_ingest
@@ -254,18 +255,25 @@ def test_less_memory_means_smaller_blocks(scenes: Path) -> None:
     assert small.peak_bytes < wide.peak_bytes
 
 
-def test_progress_counts_every_block(scenes: Path, tmp_path: Path, codec: Codec) -> None:
-    heard: list[object] = []
+def test_progress_counts_every_scene_and_strip(scenes: Path, tmp_path: Path, codec: Codec) -> None:
+    heard: list[tuple[int, str]] = []
+    totals: list[int] = []
 
     class Listener:
         def start(self, total: int) -> None:
-            heard.append(total)
+            totals.append(total)
 
         def advance(self, n: int, message: str) -> None:
-            heard.append((n, message[:10]))
+            heard.append((n, message.split()[0]))
 
-    run_ingest(plan_ingest([scenes], WINDOWS), tmp_path / "a", codec, Listener())
-    assert heard == [2, (1, "2004-01-01"), (1, "2005-01-01")]
+    plan = plan_ingest([scenes], WINDOWS)
+    run_ingest(plan, tmp_path / "a", codec, Listener())
+    assert [word for _, word in heard].count("reading") == sum(len(task.scenes) for task in plan.tasks)
+    assert [word for _, word in heard].count("encoding") == len(plan.tasks)
+    assert totals == [sum(n for n, _ in heard)]
+    heard.clear()
+    run_ingest(plan, tmp_path / "a", codec, Listener(), resume=True)
+    assert totals[1] == sum(n for n, _ in heard) == totals[0]
 
 
 def test_scratch_and_leftovers_are_gone(scenes: Path, tmp_path: Path, codec: Codec) -> None:

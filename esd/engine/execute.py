@@ -13,13 +13,12 @@ from odc.geo.geobox import GeoBox
 
 from esd.block import Block
 from esd.errors import ExpressionError, GridError
-from esd.grid import Region, aligned, region_of
+from esd.grid import Region, aligned, meet, region_of
 from esd.space import CubeType
 
 from .executors import LocalExecutor
 from .plan import Plan
 from .program import evaluate
-from .resample import footprint_region
 from .scene import hold
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def region_for(image: Image, geobox: GeoBox | None, resampling: str) -> tuple[Im
         return image, region_of(grid)
     apart = GridError(f"the area asked for ({geobox.boundingbox}) does not meet the image's ({grid.boundingbox})")
     if not aligned(grid, geobox):
-        if geobox.crs is None or grid.crs is None or footprint_region(grid, geobox).size == 0:
+        if not meet(grid, geobox):
             raise apart
         return image.reproject_to(geobox, resampling), region_of(geobox)
     offset = ~grid.affine @ geobox.affine

@@ -1,0 +1,290 @@
+"""`esd simulate` and `esd ingest`: making scenes, and making a cube of scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from esd.dekad import parse_windows
+from esd.errors import WindowError
+
+from .arguments import Aoi, Encoder, MaxMemory, bytes_of, codec_named
+from .console import AsJson, count, emit, facts, fail, listing, note, size, verb
+from .progress import bar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from esd.ingest.pipeline import IngestReport
+    from esd.ingest.plan import IngestPlan
+    from esd.ingest.readers import Failure
+
+__all__ = ["ingest", "ingest_document", "simulate", "simulate_document"]
+
+SCENES_LEFT_OUT = 3
+
+
+@verb("Make", "esd simulate scenes --size 256 --years 2003/2005 --products landsat --seed 7")
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Folder to make; must not exist yet.")],
+    side: Annotated[int, typer.Option("--size", help="Side of the landscape in pixels of 30 m.")] = 256,
+    years: Annotated[str, typer.Option(help="First and last year.")] = "2003/2005",
+    seed: Annotated[int, typer.Option(help="Another seed is another landscape.")] = 7,
+    products: Annotated[str, typer.Option(help="What to write: landsat, modis, or both.")] = "landsat,modis",
+    crs: Annotated[str, typer.Option(help="A northern UTM zone.")] = "EPSG:32633",
+    revisit_days: Annotated[int, typer.Option(help="Days between passes of one Landsat, a multiple of 16.")] = 16,
+    cloudiness: Annotated[float, typer.Option(help="Mean cloud cover, 0 (none) to 1.")] = 0.45,
+    as_json: AsJson = False,
+) -> None:
+    """Make satellite scenes of a virtual landscape, in genuine product forms, with the clean truth beside them."""
+    document = simulate_document(out, side, years, seed, products, crs, revisit_days, cloudiness)
+    scenes = (
+        f"{count(document['landsat_scenes'], 'Landsat scene')}, {count(document['modis_composites'], 'MODIS composite')}"
+    )
+    rows = [
+        ("scenes", scenes),
+        ("clouds", f"{document['mean_cloud_cover_percent']:.0f} % of a Landsat scene, on average"),
+        ("changes", f"{count(document['events'], 'event')} with a date"),
+        ("written", f"{size(document['bytes'])} in {out}, the truth in {document['truth']}"),
+    ]
+    emit(document, as_json, lambda console: console.print(facts(rows)))
+
+
+def simulate_document(
+    out: Path,
+    side: int = 256,
+    years: str = "2003/2005",
+    seed: int = 7,
+    products: str = "landsat,modis",
+    crs: str = "EPSG:32633",
+    revisit_days: int = 16,
+    cloudiness: float = 0.45,
+) -> dict[str, Any]:
+    """Do what `esd simulate` does and return what `--json` tells."""
+    from esd.ingest.simulate import simulate as run
+
+    span = parse_windows(years)
+    with bar("Simulating") as progress:
+        report = run(
+            out,
+            size=side,
+            years=(span[0].year, span[-1].year),
+            seed=seed,
+            products=tuple(name.strip() for name in products.split(",") if name.strip()),
+            crs=crs,
+            revisit_days=revisit_days,
+            cloudiness=cloudiness,
+            progress=progress,
+        )
+    return {
+        "out": report.out,
+        "landsat_scenes": len(report.landsat),
+        "modis_composites": len(report.modis),
+        "events": report.events,
+        "mean_cloud_cover_percent": report.mean_cloud_cover,
+        "bytes": report.bytes_written,
+        "truth": report.out / "truth",
+    }
+
+
+@verb(
+    "Make",
+    "esd ingest scenes/landsat --out region.esd.zarr --windows 2003/2005 --max-memory 4GB",
+    "esd ingest orders/*.tar.gz --out farm.esd.zarr --aoi farm.geojson --start-month 7",
+    resume="run the same command with --resume, and it goes on from the last whole block",
+)
+def ingest(
+    scenes: Annotated[
+        list[Path],
+        typer.Argument(metavar="SCENES", help="Scenes (folders, tarballs, files) or folders that hold them."),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="CUBE", help="Cube to make.")],
+    aoi: Aoi = None,
+    windows: Annotated[
+        str | None,
+        typer.Option("--windows", metavar="YEARS", help='"2000/2005" or "2004"; default: all with scenes.'),
+    ] = None,
+    start_month: Annotated[int, typer.Option(help="Month that a window starts with, 1 to 12.")] = 1,
+    max_memory: MaxMemory = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a cube whose ingest was interrupted.")] = False,
+    reproject: Annotated[bool, typer.Option("--reproject", help="Warp scenes of another CRS onto the grid.")] = False,
+    crs: Annotated[str | None, typer.Option(help="CRS of the cube; default: the scenes' own.")] = None,
+    resolution: Annotated[float | None, typer.Option(help="Pixel size in units of --crs.")] = None,
+    encoder: Encoder = None,
+    catalog: Annotated[Path | None, typer.Option(help="Catalog file to add the scenes and the cube to.")] = None,
+    plan_only: Annotated[bool, typer.Option("--plan", help="Say what would be read and written; do nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a cube of satellite scenes: masked, composited in ten-day steps, encoded, written block by block.
+
+    Reads ESPA orders of Landsat 4-8, Landsat Collection 2 Level-2 (4-9) and MODIS MOD13Q1/MOD09A1. A scene that cannot be
+    read is named and left out, the rest goes on, and the exit code is 3.
+    """
+    plan = _plan(
+        scenes,
+        aoi=aoi,
+        windows=windows,
+        start_month=start_month,
+        max_memory=max_memory,
+        reproject=reproject,
+        crs=crs,
+        resolution=resolution,
+    )
+    if plan_only:
+        emit(_plan_document(plan, out), as_json, lambda console: _show_plan(plan, console))
+        return
+    document = _carry_out(plan, out, encoder, resume, catalog)
+    emit(document, as_json, lambda console: _show_report(document, console))
+    _tell_failures(document["failures"])
+
+
+def ingest_document(
+    scenes: Sequence[Path],
+    *,
+    out: Path,
+    windows: str | None = None,
+    max_memory: str | None = None,
+    encoder: str | None = None,
+    catalog: Path | None = None,
+) -> dict[str, Any]:
+    """Do what `esd ingest` does and return what `--json` tells."""
+    return _carry_out(_plan(scenes, windows=windows, max_memory=max_memory), out, encoder, False, catalog)
+
+
+def _plan(
+    scenes: Sequence[Path],
+    *,
+    aoi: str | None = None,
+    windows: str | None = None,
+    start_month: int = 1,
+    max_memory: str | None = None,
+    reproject: bool = False,
+    crs: str | None = None,
+    resolution: float | None = None,
+) -> IngestPlan:
+    from esd.ingest.plan import plan_ingest
+
+    if not 1 <= start_month <= 12:
+        raise WindowError(f"start month {start_month} is not a month; give 1 to 12")
+    return plan_ingest(
+        scenes,
+        parse_windows(windows, start_month) if windows else None,
+        start_month=start_month,
+        aoi=aoi,
+        crs=crs,
+        resolution=resolution,
+        reproject=reproject,
+        max_memory=bytes_of(max_memory),
+    )
+
+
+def _carry_out(plan: IngestPlan, out: Path, encoder: str | None, resume: bool, catalog: Path | None) -> dict[str, Any]:
+    from esd.ingest.pipeline import run_ingest
+
+    codec = codec_named(encoder)
+    with bar("Ingesting") as progress:
+        report = run_ingest(plan, out, codec, progress, resume=resume)
+    if catalog is not None:
+        _add_to_catalog(catalog, plan, report)
+    return _report_document(report, codec.id)
+
+
+def _plan_document(plan: IngestPlan, out: Path) -> dict[str, Any]:
+    box = plan.geobox.boundingbox
+    return {
+        "out": out,
+        "scenes": [
+            {"id": scene.id, "product": scene.product, "date": scene.acquired, "cloud_cover": scene.cloud_cover}
+            for scene in plan.scenes
+        ],
+        "windows": plan.windows,
+        "grid": {"crs": str(plan.geobox.crs), "shape": list(plan.geobox.shape), "bounds": list(box.bbox)},
+        "blocks": len(plan.tasks),
+        "block_pixels": plan.block,
+        "bytes_in": plan.bytes_in,
+        "peak_bytes": plan.peak_bytes,
+        "failures": _failure_rows(plan.failures),
+        "notes": plan.notes,
+    }
+
+
+def _failure_rows(failures: tuple[Failure, ...]) -> list[dict[str, str]]:
+    return [{"source": failure.source, "cause": failure.cause} for failure in failures]
+
+
+def _show_plan(plan: IngestPlan, console: Console) -> None:
+    grid = plan.geobox
+    per_window = [
+        (window.isoformat(), len({scene.id for task in plan.tasks if task.window == window for scene in task.scenes}))
+        for window in plan.windows
+    ]
+    console.print(
+        facts(
+            [
+                ("scenes", count(len(plan.scenes), "scene")),
+                ("grid", f"{grid.shape.y} x {grid.shape.x} pixels, {grid.crs}"),
+                ("blocks", f"{len(plan.tasks)} of at most {plan.block} x {plan.block} pixels"),
+                ("to read", size(plan.bytes_in) + " of reflectance"),
+                ("memory", size(plan.peak_bytes) + " at most"),
+            ],
+            "Plan (nothing is written)",
+        )
+    )
+    console.print(listing(["window from", ">scenes"], per_window))
+    _tell_failures(_failure_rows(plan.failures), then_exit=False)
+
+
+def _report_document(report: IngestReport, encoder: str) -> dict[str, Any]:
+    return {
+        "cube": report.path,
+        "encoder": encoder,
+        "scenes": report.scenes,
+        "failures": _failure_rows(report.failures),
+        "notes": report.notes,
+        "windows": report.windows,
+        "blocks": report.blocks,
+        "blocks_done_before": report.skipped,
+        "bytes_in": report.bytes_in,
+        "seconds": report.seconds,
+    }
+
+
+def _show_report(document: dict[str, Any], console: Console) -> None:
+    before = f" ({document['blocks_done_before']} of them before)" if document["blocks_done_before"] else ""
+    rows = [
+        ("cube", document["cube"]),
+        ("windows", ", ".join(str(window) for window in document["windows"])),
+        ("scenes", f"{count(document['scenes'], 'scene')}, {size(document['bytes_in'])} of reflectance"),
+        ("blocks", f"{document['blocks']} written{before}"),
+        ("time", f"{document['seconds']:.1f} s"),
+        ("next", f"esd info {document['cube']}"),
+    ]
+    console.print(facts(rows))
+    for line in document["notes"]:
+        note(line)
+
+
+def _tell_failures(failures: list[dict[str, str]], then_exit: bool = True) -> None:
+    """Name the scenes left out, each with its cause, and end with exit code 3 if there are any."""
+    for failure in failures:
+        note(f"left out {failure['source']}: {failure['cause']}")
+    if failures and then_exit:
+        fail(
+            f"{count(len(failures), 'scene')} left out, the rest is in the cube; repair or remove what the notes name, "
+            "then ingest into another --out to have all of it",
+            SCENES_LEFT_OUT,
+        )
+
+
+def _add_to_catalog(path: Path, plan: IngestPlan, report: IngestReport) -> None:
+    from esd.cube import Cube
+
+    from .search import open_catalog
+
+    failed = {failure.source for failure in report.failures}
+    with open_catalog(path) as catalog:
+        catalog.add_scenes(scene for scene in plan.scenes if scene.id not in failed)
+        catalog.add_cube(Cube.open(report.path))

@@ -1,0 +1,140 @@
+"""`esd train`: an encoder and decoder of one's own, from tables, scenes and the simulator."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from esd.errors import EncoderError
+
+from .console import AsJson, emit, facts, listing, size, verb
+from .progress import Bar, bar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from esd.encoder.config import SourceConfig
+    from esd.encoder.sampling import Source
+    from esd.encoder.train import Trained
+
+__all__ = ["scenes_source", "simulator_source", "train"]
+
+
+@verb(
+    "Make",
+    "esd train encoder/configs/esd24.toml --out trained",
+    "esd train mine.toml --out trained --resume",
+    resume="run the same command with --resume, and it goes on from the last checkpoint",
+)
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML: model, data and training.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder for codec, card and figures.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
+    threads: Annotated[int, typer.Option(help="Threads; more than one may change the last digits.", min=1)] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Train a codec as a TOML file describes it; write the codec, its model card, figures and learning curve.
+
+    Sources of pixels are Parquet tables, folders of scenes and the simulator; their paths are relative to the TOML file.
+    The result is used by its path: esd ingest ... --encoder trained/NAME.safetensors.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise EncoderError("training needs torch, which is not installed; pip install 'esd-toolkit[encoder]'")
+    from esd.encoder.config import Config
+
+    described = Config.load(config)
+    if out.exists() and not out.is_dir():
+        raise EncoderError(f"--out {out} is a file; give a folder")
+    import torch
+
+    from esd.encoder.train import build_sources
+    from esd.encoder.train import train as run
+
+    torch.set_num_threads(threads)
+    with bar("Training") as progress:
+        progress.done(0, described.training.steps, "reading the sources")
+        makers = {"scenes": scenes_source, "simulator": simulator_source}
+        sources = build_sources(described, config.parent, makers)
+        trained = run(sources, described, out, lambda point: _tell(progress, point), resume, f"esd train {config.name}")
+    document = {
+        "codec": trained.codec,
+        "card": trained.card,
+        "learning_curve": trained.figure,
+        "finished": trained.finished,
+        "bytes": trained.codec.stat().st_size,
+        "curve": [dataclasses.asdict(point) for point in trained.curve],
+        "sources": {source.name: source.size for source in sources},
+    }
+    emit(document, as_json, lambda console: _show(trained, console))
+
+
+def _tell(progress: Bar, point: Any) -> None:
+    errors = ", ".join(f"{name} {error:.4f}" for name, error in point.held_out.items())
+    progress.done(point.step, point.steps, f"held-out MAE: {errors}")
+
+
+def _show(trained: Trained, console: Console) -> None:
+    last = trained.curve[-1]
+    rows = [
+        ("codec", f"{trained.codec}, {size(trained.codec.stat().st_size)}"),
+        ("card", trained.card),
+        ("curve", trained.figure),
+        ("steps", f"{last.step} of {last.steps} in {last.seconds:.0f} s"),
+    ]
+    console.print(facts(rows))
+    errors = [(name, error) for name, error in last.held_out.items()]
+    console.print(listing(["held-out source", ">mean absolute error"], errors))
+    if not trained.finished:
+        console.print("stopped by its limit of minutes; --resume goes on only with more of them", style="yellow")
+
+
+def _option(row: SourceConfig, name: str, default: Any) -> Any:
+    """Return an option of a source. Raises EncoderError for one of another type than the default."""
+    value = row.options.get(name, default)
+    if not isinstance(value, type(default)):
+        raise EncoderError(f"source {row.name!r}: {name} is {value!r}; it has to be like {default!r}")
+    return value
+
+
+def _known_options(row: SourceConfig, *names: str) -> None:
+    unknown = sorted(set(row.options) - set(names))
+    if unknown:
+        raise EncoderError(f"source {row.name!r} has an unknown option {unknown[0]!r}; {row.kind} takes {', '.join(names)}")
+
+
+def simulator_source(row: SourceConfig, _folder: Path) -> Source:
+    """Make a source of simulated pixel-years; options `pixels`, `seed` and `years` ("1990/2023")."""
+    from esd.dekad import parse_windows
+    from esd.encoder.sampling import Source
+    from esd.ingest.pixel_years import simulate_pixels
+
+    _known_options(row, "pixels", "seed", "years")
+    span = parse_windows(_option(row, "years", "1990/2023"))
+    made = simulate_pixels(_option(row, "pixels", 20000), _option(row, "seed", 0), (span[0].year, span[-1].year))
+    return Source(row.name, made.values, made.weights, made.groups, row.share, made.labels)
+
+
+def scenes_source(row: SourceConfig, folder: Path) -> Source:
+    """Make a source of the scenes under a path, composited in dekads; options `windows` ("2000/2005") and `start_month`."""
+    import numpy as np
+
+    from esd.dekad import parse_windows
+    from esd.encoder.sources import chip_source
+    from esd.ingest.archive import Scratch
+    from esd.ingest.composite import dekads_of_scenes
+    from esd.ingest.plan import plan_ingest
+
+    _known_options(row, "windows", "start_month")
+    start_month = _option(row, "start_month", 1)
+    windows = _option(row, "windows", "")
+    plan = plan_ingest(
+        [folder / row.path], parse_windows(windows, start_month) if windows else None, start_month=start_month
+    )
+    with Scratch() as scratch:
+        years = [dekads_of_scenes(plan.scenes, plan.geobox, window, scratch) for window in plan.windows]
+    values, weights = (np.stack(arrays, axis=2) for arrays in zip(*years, strict=True))
+    return chip_source(values, weights, row.name, row.share)

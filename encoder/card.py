@@ -1,0 +1,199 @@
+"""The model card: what a codec was trained on, with which seed, and what it scores on pixels that it has not seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from esd.codec import Codec
+from esd.dekad import BANDS
+
+from .baselines import PrincipalComponents
+from .config import Config
+from .evaluate import CLOUDY_BLUE, Score, score, scores
+from .fit import Fitted
+from .model import multiply_adds
+from .sampling import Source, hide_dekads
+
+__all__ = ["Compared", "compare", "model_card"]
+
+SCORED = 5000
+"""Held-out pixel-years of a source that are scored at most, drawn with a fixed seed."""
+HIDDEN_SHARE = 0.2
+"""Share of each pixel's observed dekads that is hidden from the encoder in the second half of the test."""
+TEST_SEED = 2024
+LISTED = 12
+"""Held-out groups that the card names at most."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Scores of the codec and of principal components on the same held-out pixel-years of one source.
+
+    The keys of `results` are the methods; those of each value are "visible", "visible_clear" and "cloud_free" with
+    nothing hidden, and "hidden" and "hidden_clear" where a fifth of the dekads was.
+    """
+
+    source: str
+    trained: int
+    tested: int
+    groups: tuple[str, ...]
+    results: Mapping[str, Mapping[str, Score]]
+
+    def summary(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return the overall figures of every method as plain numbers."""
+        return {method: {key: value.summary() for key, value in found.items()} for method, found in self.results.items()}
+
+
+def _cloudy(source: Source) -> npt.NDArray[np.bool_]:
+    """Return which pixel-years have a value of blue above 0.2."""
+    bright = (source.weights[:, 0] > 0) & (source.values[:, 0] > CLOUDY_BLUE)
+    return np.asarray(bright.any(axis=0))
+
+
+def _judge(method: Codec | PrincipalComponents, source: Source) -> dict[str, Score]:
+    values, weights = source.values, source.weights
+    shown = hide_dekads(weights, HIDDEN_SHARE, TEST_SEED)
+    if isinstance(method, Codec):
+        whole, partly = method.decode(method.encode(values, weights)), method.decode(method.encode(values, shown))
+    else:
+        whole, partly = method.reconstruct(values, weights), method.reconstruct(values, shown)
+    result = scores(whole, values, weights, weights)
+    calm = ~_cloudy(source)
+    if calm.any():
+        result["cloud_free"] = score(whole[..., calm], values[..., calm], weights[..., calm] > 0)
+    gaps = scores(partly, values, weights, shown)
+    return result | {name: gaps[name] for name in ("hidden", "hidden_clear") if name in gaps}
+
+
+def compare(codec: Codec, training: Source, held_out: Source) -> Compared:
+    """Score the codec beside principal components at the same bytes, fitted to all training pixel-years and to those
+    without a cloudy value, on the same held-out pixel-years.
+    """
+    size = round(codec.bytes_per_pixel_year)
+    chosen = np.sort(np.random.default_rng(TEST_SEED).permutation(held_out.size)[:SCORED])
+    tested = held_out.take(chosen)
+    cloudy = _cloudy(training)
+    calm = training.take(~cloudy) if (~cloudy).sum() > 1 else training
+    methods: dict[str, Codec | PrincipalComponents] = {
+        codec.id: codec,
+        "PCA": PrincipalComponents.fit(training.values, training.weights, size),
+        "PCA, clear": PrincipalComponents.fit(calm.values, calm.weights, size),
+    }
+    groups = tuple(str(group) for group in np.unique(held_out.groups))
+    results = {name: _judge(method, tested) for name, method in methods.items()}
+    return Compared(held_out.name, training.size, tested.size, groups, results)
+
+
+def _number(value: float, digits: int = 4) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _triple(found: Mapping[str, Score], key: str) -> str:
+    if key not in found:
+        return "-"
+    return " / ".join((_number(found[key].mae), _number(found[key].rmse), _number(found[key].cc, 3)))
+
+
+def _score_table(compared: Sequence[Compared]) -> list[str]:
+    lines = [
+        "| source | method | all values | blue <= 0.2 | cloud-free pixel-years | hidden | hidden, blue <= 0.2 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    keys = ("visible", "visible_clear", "cloud_free", "hidden", "hidden_clear")
+    for row in compared:
+        for method, found in row.results.items():
+            cells = [row.source, method, *(_triple(found, key) for key in keys)]
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _band_table(codec: Codec, compared: Sequence[Compared]) -> list[str]:
+    lines = [f"| source | method | {' | '.join(BANDS)} |", f"|---|---|{'---|' * len(BANDS)}"]
+    for row in compared:
+        for method in (codec.id, "PCA, clear"):
+            found = row.results[method]["visible_clear"]
+            cells = [f"{_number(mae)} / {_number(rmse)}" for mae, rmse in zip(found.band_mae, found.band_rmse, strict=True)]
+            lines.append(f"| {row.source} | {method} | {' | '.join(cells)} |")
+    return lines
+
+
+def _data_table(config: Config, compared: Sequence[Compared]) -> list[str]:
+    lines = [
+        "| source | licence | share of a batch | training pixel-years | scored | held-out groups |",
+        "|---|---|---|---|---|---|",
+    ]
+    total = sum(source.share for source in config.data.sources)
+    by_name = {source.name: source for source in config.data.sources}
+    for row in compared:
+        source = by_name[row.source]
+        more = f" and {len(row.groups) - LISTED} more" if len(row.groups) > LISTED else ""
+        share, groups = f"{source.share / total:.2f}", ", ".join(row.groups[:LISTED]) + more
+        cells = [row.source, source.licence or "-", share, f"{row.trained}", f"{row.tested}", groups]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _limits(config: Config) -> list[str]:
+    known = (
+        "The code of one step is not independent of the others: the encoder sees the whole year.",
+        "Clouds that the masks left in are partly smoothed away, for the loss is robust; they dominate the squared error.",
+        "Reflectance inside long gaps is a guess from the rest of the year; the columns 'hidden' say how good.",
+        *config.limits,
+    )
+    return [f"- {limit}" for limit in known]
+
+
+def _head(codec: Codec, config: Config, fitted: Fitted, command: str) -> list[str]:
+    work, training, last = multiply_adds(fitted.model), config.training, fitted.curve[-1]
+    levels = " x ".join(map(str, codec.fsq.levels))
+    return [
+        f"# {codec.id}",
+        "",
+        f"{levels} levels ({codec.fsq.size} codes) at each of 12 steps: {codec.bytes_per_pixel_year:g} bytes a pixel-year",
+        "of 36 dekads x 6 bands.",
+        "",
+        f"- file: {len(codec.data)} bytes, float32, SHA-256 `{codec.sha256}`",
+        f"- work: {work['encoder']:,} multiply-adds a pixel-year to encode, {work['decoder']:,} to decode",
+        f"- training: {last.step} steps of {training.batch} pixel-years, seed {training.seed}, {training.precision}",
+        f"- time: {last.seconds / 60:.0f} minutes on one thread of a shared processor",
+        f"- made by: `{command}`",
+        "",
+    ]
+
+
+def model_card(codec: Codec, config: Config, fitted: Fitted, compared: Sequence[Compared], command: str) -> str:
+    """Return the card in Markdown: sizes, data and licences, held-out figures by source and band, limits."""
+    lines = [
+        *_head(codec, config, fitted, command),
+        "## Data",
+        "",
+        *_data_table(config, compared),
+        "",
+        "Groups (whole degrees, blocks of 32 x 32 pixels, sites) are held out as a whole. In training, dekads, cloudy",
+        "seasons, bands, or all but a few observations are hidden from the encoder, and scored with a weight of their own.",
+        "",
+        "## Reconstruction on held-out pixels",
+        "",
+        "MAE / RMSE / correlation (mean of six bands), reflectance 0-1, observed values only, through the runtime without",
+        f"torch. 'hidden' are the values of {HIDDEN_SHARE:.0%} of the observed dekads, kept from the encoder. 'cloud-free'",
+        "are pixel-years without a value of blue above 0.2. 'PCA' has Lloyd-Max levels and optimal bits at the same bytes,",
+        "fitted to each source's own training pixels ('clear': to the cloud-free ones), whereas the codec is one for all",
+        "sources. PCA gets linearly filled series, as the codec does.",
+        "",
+        *_score_table(compared),
+        "",
+        "## By band (blue <= 0.2, nothing hidden): MAE / RMSE",
+        "",
+        *_band_table(codec, compared),
+        "",
+        "## Limits",
+        "",
+        *_limits(config),
+        "",
+    ]
+    return "\n".join(lines)

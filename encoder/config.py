@@ -1,0 +1,176 @@
+"""The training configuration: a TOML file, read into frozen dataclasses, every fault told in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from esd.errors import EncoderError
+
+from .sampling import Augmentation, Hiding
+
+__all__ = ["Config", "Data", "Model", "SourceConfig", "Training"]
+
+Row = TypeVar("Row")
+TABLES = ("model", "data", "training", "hiding", "augmentation")
+
+
+@dataclass(frozen=True)
+class Model:
+    """Levels of the quantizer and the layers on both sides of it (see `esd.encoder.model.Layer`)."""
+
+    levels: tuple[int, ...]
+    encoder: tuple[tuple[str | int, ...], ...]
+    decoder: tuple[tuple[str | int, ...], ...]
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """A source of pixels: `kind` says how `path` is read, `options` are for that kind, `licence` goes on the card."""
+
+    name: str
+    kind: str
+    share: float
+    path: str = ""
+    licence: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Sources, and the fold of their groups that is held out."""
+
+    sources: tuple[SourceConfig, ...]
+    folds: int = 5
+    fold: int = 0
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and how the weights are trained.
+
+    `learning_rate` rises over `warmup` steps and falls along a cosine to a hundredth. `average` is the decay of the
+    moving average of the weights that is shipped; 0 ships the last weights. `error_bend` is the reflectance error
+    where the loss turns from squared to absolute, so that clouds left in the data do not rule. `band_balance` says how
+    bands are weighed: 0 counts errors of reflectance, 1 errors relative to a band's spread. `hidden_weight` is
+    what an observation hidden from the encoder counts beside a visible one. `precision` "bf16" halves the time on
+    processors that have it. `minutes` stops a run early (0: never); a run that it stopped is not reproducible.
+    """
+
+    steps: int
+    batch: int = 512
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    warmup: int = 200
+    average: float = 0.999
+    error_bend: float = 0.01
+    band_balance: float = 0.2
+    hidden_weight: float = 1.0
+    seed: int = 0
+    precision: str = "bf16"
+    minutes: float = 0.0
+    report_every: int = 250
+
+
+@dataclass(frozen=True)
+class Config:
+    """All of a training run; `limits` are sentences that its card adds to those it knows. Read it with `Config.load`."""
+
+    id: str
+    model: Model
+    data: Data
+    training: Training
+    hiding: Hiding = field(default_factory=Hiding)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    limits: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, path: str | Path) -> Config:
+        """Read a TOML file. Raises EncoderError if it is not there, not TOML, or says something that cannot be."""
+        path = Path(path)
+        if not path.is_file():
+            raise EncoderError(f"training config {str(path)!r} is not there; give the path of a TOML file")
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            raise EncoderError(f"training config {path.name} is not TOML: {error}") from error
+        return cls.from_document(document)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Config:
+        """Make a config of parsed TOML. Raises EncoderError as `load` does."""
+        unknown = sorted(set(document) - {item.name for item in dataclasses.fields(cls)})
+        if unknown:
+            raise EncoderError(f"training config: {unknown[0]} is unknown; known are {', '.join(TABLES)}, id and limits")
+        data = _table(document, "data")
+        rows = data.get("sources", [])
+        if not isinstance(rows, list) or not rows:
+            raise EncoderError("training config has no [[data.sources]]; name at least one source of pixels")
+        sources = tuple(_row(SourceConfig, row, "data.sources") for row in rows)
+        config = cls(
+            id=str(document.get("id", "")),
+            model=_row(Model, _table(document, "model"), "model"),
+            data=_row(Data, {**data, "sources": sources}, "data"),
+            training=_row(Training, _table(document, "training"), "training"),
+            hiding=_row(Hiding, document.get("hiding", {}), "hiding"),
+            augmentation=_row(Augmentation, document.get("augmentation", {}), "augmentation"),
+            limits=tuple(map(str, document.get("limits", []))),
+        )
+        _check(config)
+        return config
+
+
+def _table(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    table = document.get(name)
+    if not isinstance(table, Mapping):
+        raise EncoderError(f"training config has no table [{name}]; it needs [model], [data] and [training]")
+    return table
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+def _row(kind: type[Row], table: Mapping[str, Any], name: str) -> Row:
+    """Make a dataclass of a TOML table, checking names and the types of plain numbers and text."""
+    if not isinstance(table, Mapping):
+        raise EncoderError(f"training config: {name} is {table!r}; it has to be a table")
+    fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]  # all are dataclasses
+    unknown = sorted(set(table) - set(fields))
+    if unknown:
+        raise EncoderError(f"training config: {name}.{unknown[0]} is unknown; {name} takes {', '.join(fields)}")
+    required = [key for key, item in fields.items() if item.default is item.default_factory is dataclasses.MISSING]
+    missing = [key for key in required if key not in table]
+    if missing:
+        raise EncoderError(f"training config: {name}.{missing[0]} is missing; add it")
+    hints = get_type_hints(kind)
+    for key, value in table.items():
+        accepted = {int: (int,), float: (int, float), str: (str,)}.get(hints[key])
+        if accepted and (not isinstance(value, accepted) or isinstance(value, bool)):
+            raise EncoderError(f"training config: {name}.{key} is {value!r}; it has to be of type {hints[key].__name__}")
+    return kind(**{key: _frozen(value) for key, value in table.items()})
+
+
+def _check(config: Config) -> None:
+    training, data = config.training, config.data
+    shares = [share for row in (config.hiding, config.augmentation) for share in dataclasses.astuple(row)]
+    rules = (
+        (config.id.isidentifier(), f"id is {config.id!r}; give a name of letters and digits, such as 'esd24'"),
+        (training.steps >= 1, f"training.steps is {training.steps}; it has to be at least 1"),
+        (training.batch >= len(data.sources), f"training.batch is {training.batch}; every source needs a pixel in it"),
+        (training.learning_rate > 0, f"training.learning_rate is {training.learning_rate}; it has to be above 0"),
+        (0 <= training.average < 1, f"training.average is {training.average}; it has to be at least 0 and below 1"),
+        (training.error_bend > 0, f"training.error_bend is {training.error_bend}; it has to be above 0"),
+        (training.precision in ("bf16", "f32"), f"training.precision is {training.precision!r}; use 'bf16' or 'f32'"),
+        (training.report_every >= 1, f"training.report_every is {training.report_every}; it has to be at least 1"),
+        (0 <= data.fold < data.folds, f"data.fold is {data.fold}; it has to be from 0 to data.folds - 1"),
+        (data.folds >= 2, f"data.folds is {data.folds}; it has to be at least 2"),
+        (all(0 <= share <= 1 for share in shares), "a share in [hiding] or [augmentation] is outside of 0 to 1"),
+    )
+    for holds, complaint in rules:
+        if not holds:
+            raise EncoderError(f"training config: {complaint}")

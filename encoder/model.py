@@ -1,0 +1,207 @@
+"""ESDNet: one pixel and one year through twelve quantized steps and back, as a torch module.
+
+The network is two lists of layers around finite scalar quantization. Every layer acts on [pixels, time, channels]
+float32 and has the name and the tensors that the codec file stores, so that `esd.codec` repeats it without torch.
+Encoder input: [pixels, 36, 12], six normalised bands and six flags that say which of them were observed. Encoder
+output: [pixels, 12, len(levels)]. Decoder output: [pixels, 36, 6], normalised reflectance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from torch import Tensor, nn
+from torch.nn import functional
+from vector_quantize_pytorch import FSQ
+
+from esd.dekad import BANDS, DEKADS, DEKADS_PER_STEP, STEPS
+from esd.errors import EncoderError
+
+__all__ = ["ESDNet", "Layer", "multiply_adds"]
+
+Layer = tuple[str | int, ...]
+"""An operation and its sizes: ("conv", width, kernel), ("residual", hidden width, kernel), ("fold", width) from 36
+time steps to 12, ("unfold", width) back, ("mix", hidden width), ("linear", width) or ("relu",)."""
+
+Shape = tuple[int, int]
+"""(time steps, channels) of one pixel between two layers."""
+
+
+class Conv(nn.Linear):
+    """Convolution over time of an odd kernel, zero-padded to the same length.
+
+    The weight is kept as a matrix [width, channels * kernel], the form that the optimizer needs.
+    """
+
+    def __init__(self, channels: int, width: int, kernel: int) -> None:
+        super().__init__(channels * kernel, width)
+        self.shape = (width, channels, kernel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [pixels, time, channels] to [pixels, time, width]."""
+        kernel = self.shape[2]
+        if kernel == 1:
+            return super().forward(x)
+        weight = self.weight.view(self.shape)
+        return functional.conv1d(x.transpose(1, 2), weight, self.bias, padding=kernel // 2).transpose(1, 2)
+
+
+class Residual(nn.ModuleList):
+    """x + conv(relu(conv(relu(x)))); the second convolution starts at zero, so a deep stack starts as identity."""
+
+    def __init__(self, channels: int, hidden: int, kernel: int) -> None:
+        super().__init__([Conv(channels, hidden, kernel), Conv(hidden, channels, kernel)])
+        _start_at_zero(self[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [pixels, time, channels] to the same shape."""
+        return x + self[1](functional.relu(self[0](functional.relu(x))))
+
+
+class Mix(nn.ModuleList):
+    """x + W2 relu(W1 x) over the time axis, the same for every channel: each step sees the whole year."""
+
+    def __init__(self, time: int, hidden: int) -> None:
+        super().__init__([nn.Linear(time, hidden), nn.Linear(hidden, time)])
+        _start_at_zero(self[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [pixels, time, channels] to the same shape."""
+        return x + self[1](functional.relu(self[0](x.transpose(1, 2)))).transpose(1, 2)
+
+
+class Fold(nn.Linear):
+    """Join the three dekads of a step by a linear layer over all of their channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [pixels, 36, channels] to [pixels, 12, width]."""
+        return super().forward(x.reshape(x.shape[0], STEPS, -1))
+
+
+class Unfold(nn.Linear):
+    """Split every step into its three dekads by a linear layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [pixels, 12, channels] to [pixels, 36, width]."""
+        return super().forward(x).reshape(x.shape[0], DEKADS, -1)
+
+
+def _start_at_zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
+def _multiply_adds_of_conv(shape: Shape, width: int, kernel: int) -> int:
+    return shape[0] * shape[1] * width * kernel
+
+
+def _build_conv(shape: Shape, width: int, kernel: int) -> tuple[nn.Module, Shape, int]:
+    return Conv(shape[1], width, kernel), (shape[0], width), _multiply_adds_of_conv(shape, width, kernel)
+
+
+def _build_residual(shape: Shape, hidden: int, kernel: int) -> tuple[nn.Module, Shape, int]:
+    return Residual(shape[1], hidden, kernel), shape, 2 * _multiply_adds_of_conv(shape, hidden, kernel)
+
+
+def _build_mix(shape: Shape, hidden: int) -> tuple[nn.Module, Shape, int]:
+    return Mix(shape[0], hidden), shape, 2 * shape[0] * hidden * shape[1]
+
+
+def _build_fold(shape: Shape, width: int) -> tuple[nn.Module, Shape, int]:
+    if shape[0] != DEKADS:
+        raise EncoderError(f"a fold meets {shape[0]} time steps; it makes {STEPS} of {DEKADS}")
+    joined = DEKADS_PER_STEP * shape[1]
+    return Fold(joined, width), (STEPS, width), STEPS * joined * width
+
+
+def _build_unfold(shape: Shape, width: int) -> tuple[nn.Module, Shape, int]:
+    if shape[0] != STEPS:
+        raise EncoderError(f"an unfold meets {shape[0]} time steps; it makes {DEKADS} of {STEPS}")
+    return Unfold(shape[1], DEKADS_PER_STEP * width), (DEKADS, width), DEKADS * shape[1] * width
+
+
+def _build_linear(shape: Shape, width: int) -> tuple[nn.Module, Shape, int]:
+    return nn.Linear(shape[1], width), (shape[0], width), shape[0] * shape[1] * width
+
+
+def _build_relu(shape: Shape) -> tuple[nn.Module, Shape, int]:
+    return nn.ReLU(), shape, 0
+
+
+BUILDERS: Mapping[str, Callable[..., tuple[nn.Module, Shape, int]]] = {
+    "conv": _build_conv,
+    "relu": _build_relu,
+    "residual": _build_residual,
+    "fold": _build_fold,
+    "unfold": _build_unfold,
+    "mix": _build_mix,
+    "linear": _build_linear,
+}
+
+
+def _build(layers: Sequence[Layer], start: Shape, end: Shape, part: str) -> tuple[nn.Sequential, int]:
+    shape, modules, work = start, [], 0
+    for layer in layers:
+        operation, sizes = str(layer[0]), cast(tuple[int, ...], tuple(layer[1:]))
+        if operation not in BUILDERS:
+            raise EncoderError(f"{part} layer {operation!r} is unknown; use one of {', '.join(sorted(BUILDERS))}")
+        even = operation in ("conv", "residual") and len(sizes) == 2 and sizes[1] % 2 == 0
+        if even or any(not isinstance(size, int) or size < 1 for size in sizes):
+            raise EncoderError(f"{part} layer {layer!r} has a wrong size; widths are at least 1 and kernels odd")
+        try:
+            module, shape, cost = BUILDERS[operation](shape, *sizes)
+        except TypeError as error:
+            raise EncoderError(f"{part} layer {layer!r} has {len(sizes)} sizes; {operation} takes another number") from error
+        modules.append(module)
+        work += cost
+    if shape != end:
+        raise EncoderError(f"{part} layers end at {shape} (time, channels); they have to end at {end}")
+    return nn.Sequential(*modules), work
+
+
+class ESDNet(nn.Module):
+    """Encoder, quantizer and decoder.
+
+    `levels` are the FSQ levels of one step; `encoder` and `decoder` are lists of layers (see Layer).
+    Raises EncoderError if the layers do not lead from dekads to steps and back.
+    """
+
+    def __init__(self, levels: Sequence[int], encoder: Sequence[Layer], decoder: Sequence[Layer]) -> None:
+        super().__init__()
+        dims, bands = len(levels), len(BANDS)
+        self.levels = tuple(int(level) for level in levels)
+        self.layers = {"encoder": tuple(map(tuple, encoder)), "decoder": tuple(map(tuple, decoder))}
+        self.encoder, self.encoder_work = _build(encoder, (DEKADS, 2 * bands), (STEPS, dims), "encoder")
+        self.quantizer = FSQ(list(levels))
+        self.decoder, self.decoder_work = _build(decoder, (STEPS, dims), (DEKADS, bands), "decoder")
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Encode, quantize (gradients pass straight through) and decode: [n, 36, 12] to [n, 36, 6], normalised."""
+        quantized, _codes = self.quantizer(self.encoder(features).float())
+        return cast(Tensor, self.decoder(quantized)).float()
+
+    def codes(self, features: Tensor) -> Tensor:
+        """Return the codes of normalised input: [n, 36, 12] to int32 [n, 12]."""
+        return cast(Tensor, self.quantizer(self.encoder(features).float())[1])
+
+    def specification(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the layers as the codec file lists them: operation and name of their tensors."""
+        return {
+            part: [
+                {"op": "relu"} if layer[0] == "relu" else {"op": layer[0], "name": f"{part}.{position}"}
+                for position, layer in enumerate(layers)
+            ]
+            for part, layers in self.layers.items()
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the weights under the names that `specification` gives them, float32, in the codec file's shapes."""
+        shapes = {f"{name}.weight": part.shape for name, part in self.named_modules() if isinstance(part, Conv)}
+        weights = ((name, value.detach().float()) for name, value in self.state_dict().items())
+        return {name: value.reshape(shapes.get(name, value.shape)).contiguous() for name, value in weights}
+
+
+def multiply_adds(model: ESDNet) -> dict[str, int]:
+    """Return the multiply-adds that one pixel-year takes in the encoder and in the decoder."""
+    return {"encoder": model.encoder_work, "decoder": model.decoder_work}

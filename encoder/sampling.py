@@ -1,0 +1,228 @@
+"""Training samples: which pixels are held out, what is hidden from the encoder, and how a batch is drawn.
+
+Arrays are dekads: `values` float32 [36, 6, pixels] reflectance and `weights` uint8 [36, 6, pixels], the number of
+clear observations behind each value; a value whose weight is 0 was not observed and is never looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from esd.dekad import BANDS, DEKADS
+from esd.errors import EncoderError
+
+__all__ = ["Hiding", "Source", "draw_batch", "held_out", "hide", "hide_dekads", "observed_pixels", "split", "vary"]
+
+Floats = npt.NDArray[np.float32]
+Weights = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+MODIS_BANDS_MISSING = (BANDS.index("green"), BANDS.index("swir1"))
+"""MOD13Q1 carries blue, red, nir and a band near swir2."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Pixel-years of one origin.
+
+    `values` float32 and `weights` uint8 are [36, 6, n]; `groups` [n] names the place of each pixel, which is held out
+    as a whole; `share` is the part of every batch drawn from this source; `labels` [n] are land-cover names, if known.
+    Raises EncoderError if the shapes do not fit or the share is not positive.
+    """
+
+    name: str
+    values: Floats
+    weights: Weights
+    groups: npt.NDArray[np.generic]
+    share: float = 1.0
+    labels: npt.NDArray[np.generic] | None = None
+
+    def __post_init__(self) -> None:
+        expected = (DEKADS, len(BANDS), self.size)
+        if self.values.shape != expected or self.weights.shape != expected or self.groups.shape != (self.size,):
+            raise EncoderError(
+                f"source {self.name!r} has values {self.values.shape}, weights {self.weights.shape} and groups "
+                f"{self.groups.shape}; they have to be [36, 6, n], [36, 6, n] and [n]"
+            )
+        if self.size == 0:
+            raise EncoderError(f"source {self.name!r} holds no pixel; give it pixels or take it out of the config")
+        if not self.share > 0:
+            raise EncoderError(f"source {self.name!r} has share {self.share}; it has to be above 0")
+
+    @property
+    def size(self) -> int:
+        """Number of pixel-years."""
+        return int(self.values.shape[-1])
+
+    def take(self, chosen: npt.NDArray[Any]) -> Source:
+        """Return the pixel-years that an index or mask chooses."""
+        labels = None if self.labels is None else self.labels[chosen]
+        return Source(
+            self.name, self.values[..., chosen], self.weights[..., chosen], self.groups[chosen], self.share, labels
+        )
+
+
+def _order(group: object) -> bytes:
+    return hashlib.sha256(str(group).encode()).digest()
+
+
+def held_out(groups: npt.NDArray[np.generic], folds: int = 5, fold: int = 0) -> Mask:
+    """Return which pixels belong to the held-out groups of one fold.
+
+    The groups are ordered by the SHA-256 of their name, and every `folds`-th one, from number `fold`, is held out: at
+    least one group is, wherever there are more groups than `fold`. The order does not depend on the data.
+    """
+    names = sorted(np.unique(groups).tolist(), key=_order)
+    return np.isin(groups, names[fold::folds])
+
+
+def split(source: Source, folds: int = 5, fold: int = 0) -> tuple[Source, Source]:
+    """Return the training pixels and the held-out pixels of a source.
+
+    Raises EncoderError if one of the two would be empty.
+    """
+    out = held_out(source.groups, folds, fold)
+    if out.all() or not out.any():
+        raise EncoderError(
+            f"source {source.name!r} has {np.unique(source.groups).size} groups; at least two are needed to hold one out"
+        )
+    return source.take(~out), source.take(out)
+
+
+@dataclass(frozen=True)
+class Hiding:
+    """How observations are hidden in training: the share of pixels that each pattern meets.
+
+    `dekads`: single dekads, at a rate drawn up to `rate`; `seasons`: up to three runs of two to nine dekads; `bands`:
+    one band, or the two that MODIS lacks; `sparse`: all but three to eight dekads. Patterns can meet.
+    """
+
+    dekads: float = 0.4
+    rate: float = 0.6
+    seasons: float = 0.3
+    bands: float = 0.1
+    sparse: float = 0.1
+
+
+def observed_pixels(weights: Weights) -> Mask:
+    """Return which pixel-years have an observation at all: weights [36, 6, n] to [n]."""
+    return np.asarray((weights > 0).any(axis=(0, 1)))
+
+
+def _season_runs(pixels: int, rng: np.random.Generator) -> Mask:
+    dekad = np.arange(DEKADS)[:, None]
+    hidden = np.zeros((DEKADS, pixels), dtype=bool)
+    for number in range(3):
+        start = rng.integers(0, DEKADS, pixels)
+        length = rng.integers(2, 10, pixels)
+        used = rng.random(pixels) < (1.0, 0.5, 0.25)[number]
+        hidden |= used & ((dekad - start) % DEKADS < length)
+    return hidden
+
+
+def _missing_bands(pixels: int, rng: np.random.Generator) -> Mask:
+    like_modis = rng.random(pixels) < 0.5
+    single = rng.integers(0, len(BANDS), pixels)
+    hidden = np.zeros((len(BANDS), pixels), dtype=bool)
+    hidden[list(MODIS_BANDS_MISSING)] = like_modis
+    hidden[single[~like_modis], np.flatnonzero(~like_modis)] = True
+    return hidden
+
+
+def hide(weights: Weights, hiding: Hiding, rng: np.random.Generator) -> Weights:
+    """Return the weights that the encoder is shown: [36, 6, n], 0 where an observation is hidden from it.
+
+    A pixel of which nothing would remain keeps all of its observations.
+    """
+    pixels = weights.shape[2]
+    meets = rng.random((4, pixels)) < np.array([hiding.dekads, hiding.seasons, hiding.bands, hiding.sparse])[:, None]
+    rate = rng.uniform(0.05, hiding.rate, pixels)
+    by_dekad = meets[0] & (rng.random((DEKADS, pixels)) < rate)
+    by_dekad |= meets[1] & _season_runs(pixels, rng)
+    seen = (weights > 0).any(axis=1)
+    order = np.argsort(np.where(seen, rng.random(seen.shape), 2.0), axis=0).argsort(axis=0)
+    by_dekad |= meets[3] & (order >= rng.integers(3, 9, pixels))
+    hidden = by_dekad[:, None] | (meets[2] & _missing_bands(pixels, rng))[None]
+    shown = np.where(hidden, 0, weights).astype(np.uint8)
+    nothing_left = np.logical_not(observed_pixels(shown))
+    shown[..., nothing_left] = weights[..., nothing_left]
+    return shown
+
+
+def hide_dekads(weights: Weights, share: float, seed: int) -> Weights:
+    """Return the weights with a random share of every pixel's observed dekads hidden, all bands of them: [36, 6, n].
+
+    At least one observed dekad stays. This is how held-out observations are made for evaluation.
+    """
+    rng = np.random.default_rng(seed)
+    seen: Mask = np.asarray((weights > 0).any(axis=1))
+    rank = np.argsort(np.where(seen, rng.random(seen.shape), 2.0), axis=0).argsort(axis=0)
+    count = seen.sum(axis=0)
+    hidden = rank < np.minimum(np.rint(share * count), count - 1)
+    return np.where(hidden[:, None] & seen[:, None], 0, weights).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training pixels are varied: the share of pixels that each change meets.
+
+    `shift`: the year begins at another dekad; `blend`: a mixed pixel of two of the same source (reflectance mixes
+    linearly by area); `gain`: standard deviation of a factor on every band (sensor and correction differences).
+    """
+
+    shift: float = 0.5
+    blend: float = 0.3
+    gain: float = 0.02
+
+
+def vary(values: Floats, weights: Weights, how: Augmentation, rng: np.random.Generator) -> tuple[Floats, Weights]:
+    """Return varied pixel-years: [36, 6, n] values and weights. See Augmentation."""
+    pixels = values.shape[2]
+    partner = rng.permutation(pixels)
+    both = (weights > 0) & (weights[..., partner] > 0)
+    overlap = both.sum(axis=(0, 1)) >= 0.7 * (weights > 0).sum(axis=(0, 1))
+    blended = (rng.random(pixels) < how.blend) & overlap
+    area = np.where(blended, rng.uniform(0.5, 1.0, pixels), 1.0).astype(np.float32)
+    values = values * area + values[..., partner] * (1 - area)
+    weights = np.where(blended & ~both, 0, weights).astype(np.uint8)
+    values = values * rng.normal(1.0, how.gain, (1, len(BANDS), pixels)).astype(np.float32)
+    shift = np.where(rng.random(pixels) < how.shift, rng.integers(0, DEKADS, pixels), 0)
+    rows = ((np.arange(DEKADS)[:, None] - shift) % DEKADS)[:, None, :]
+    return np.take_along_axis(values, rows, axis=0), np.take_along_axis(weights, rows, axis=0)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step of training sees: `values` and `weights` as observed, `shown` the weights the encoder gets."""
+
+    values: Floats
+    weights: Weights
+    shown: Weights
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Size of a batch and how its pixels are varied and hidden."""
+
+    batch: int = 512
+    hiding: Hiding = field(default_factory=Hiding)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+def draw_batch(sources: Sequence[Source], sampling: Sampling, rng: np.random.Generator) -> Batch:
+    """Draw a batch: every source gives its share, pixels drawn at random, varied, then partly hidden."""
+    shares = np.array([source.share for source in sources])
+    counts = np.diff(np.rint(np.concatenate([[0], np.cumsum(shares / shares.sum())]) * sampling.batch)).astype(int)
+    parts = []
+    for source, count in zip(sources, counts, strict=True):
+        chosen = rng.integers(0, source.size, count)
+        parts.append(vary(source.values[..., chosen], source.weights[..., chosen], sampling.augmentation, rng))
+    values = np.concatenate([part[0] for part in parts], axis=2)
+    weights = np.concatenate([part[1] for part in parts], axis=2)
+    return Batch(values, weights, hide(weights, sampling.hiding, rng))

@@ -1,0 +1,137 @@
+"""The network in torch and its runtime in NumPy are one function."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from esd.codec import Codec
+from esd.encoder.export import codec_bytes
+from esd.encoder.fit import Normalization, features
+from esd.encoder.model import ESDNet, Layer, multiply_adds
+from esd.errors import EncoderError
+
+LEVELS = (8, 8, 8, 5, 5, 5)
+ENCODER: list[Layer] = [
+    ("conv", 16, 5),
+    ("residual", 24, 3),
+    ("fold", 32),
+    ("mix", 8),
+    ("residual", 16, 1),
+    ("relu",),
+    ("linear", 6),
+]
+DECODER: list[Layer] = [("linear", 24), ("mix", 8), ("residual", 16, 3), ("unfold", 12), ("residual", 8, 5), ("conv", 6, 3)]
+NORMAL = Normalization(np.linspace(0.05, 0.3, 6, dtype=np.float32), np.linspace(0.03, 0.1, 6, dtype=np.float32))
+
+
+def network(seed: int = 0) -> ESDNet:
+    """A network whose every weight is random: the layers that start at zero would hide faults."""
+    torch.manual_seed(seed)
+    model = ESDNet(LEVELS, ENCODER, DECODER)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model.eval()
+
+
+def dekads(pixels: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    weights = (rng.random((36, 1, pixels)) < 0.4).astype(np.uint8) * np.ones((1, 6, 1), np.uint8)
+    weights[0, :, :] = 1
+    weights[:, 1, : pixels // 4] = 0
+    values = rng.uniform(0, 0.5, weights.shape).astype(np.float32)
+    return np.where(weights > 0, values, 0).astype(np.float32), weights
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    return Codec(codec_bytes("random", network(), NORMAL))
+
+
+def test_the_runtime_gets_the_features_that_training_gets(codec: Codec) -> None:
+    values, weights = dekads(50)
+    np.testing.assert_array_equal(codec.features(values, weights), features(values, weights, NORMAL).numpy())
+
+
+def test_codes_are_equal_but_at_rounding_edges(codec: Codec) -> None:
+    values, weights = dekads(300)
+    model, shown = network(), features(values, weights, NORMAL)
+    with torch.no_grad():
+        raw = model.encoder(shown).numpy()
+        expected = model.codes(shown).numpy()
+    levels = np.array(LEVELS)
+    half_length = (levels - 1) * 1.001 / 2
+    offset = np.where(levels % 2 == 0, 0.5, 0.0)
+    bounded = np.tanh(raw + np.arctanh(offset / half_length)) * half_length - offset
+    at_edge = (np.abs(bounded - np.floor(bounded) - 0.5) < 1e-4).any(axis=2)
+    found = codec.encode(values, weights).T
+    different = found != expected
+    assert not (different & ~at_edge).any()
+    assert len(np.unique(expected)) > 100
+
+
+def test_encoding_before_quantization_is_equal(codec: Codec) -> None:
+    values, weights = dekads(64)
+    shown = features(values, weights, NORMAL)
+    with torch.no_grad():
+        expected = network().encoder(shown).numpy()
+    found = codec._run("encoder", codec.features(values, weights))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+def test_decoding_is_equal(codec: Codec) -> None:
+    rng = np.random.default_rng(3)
+    codes = rng.integers(0, codec.fsq.size, (12, 400)).astype(np.uint16)
+    quantized = torch.from_numpy(codec.fsq.indices_to_values(codes.T))
+    with torch.no_grad():
+        output = network().decoder(quantized).numpy()
+    scale = max(1.0, float(np.abs(output).max()))
+    expected = (output * NORMAL.std + NORMAL.mean).transpose(1, 2, 0)
+    np.testing.assert_allclose(codec.decode(codes), expected, atol=1e-5 * scale)
+
+
+def test_the_numpy_codebook_is_that_of_the_quantizer(codec: Codec) -> None:
+    np.testing.assert_array_equal(codec.fsq.codebook, network().quantizer.implicit_codebook.numpy())
+
+
+def test_the_same_weights_give_the_same_bytes() -> None:
+    assert codec_bytes("a", network(5), NORMAL) == codec_bytes("a", network(5), NORMAL)
+
+
+def test_multiply_adds_are_those_of_the_weights_times_their_uses() -> None:
+    model = ESDNet(LEVELS, [("fold", 32), ("linear", 6)], [("unfold", 6)])
+    assert multiply_adds(model) == {"encoder": 12 * 36 * 32 + 12 * 32 * 6, "decoder": 12 * 6 * 18}
+
+
+def test_a_codec_beyond_three_megabytes_is_refused() -> None:
+    wide = ESDNet(LEVELS, [("fold", 2048), ("residual", 256, 1), ("linear", 6)], [("unfold", 6)])
+    with pytest.raises(EncoderError, match="3000000"):
+        codec_bytes("wide", wide, NORMAL)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        ([("attend", 8)], "'attend' is unknown"),
+        ([("fold", 8), ("fold", 8)], "fold meets 12 time steps"),
+        ([("conv", 8, 4), ("fold", 6)], "kernels odd"),
+        ([("fold", 8, 3), ("linear", 6)], "takes another number"),
+        ([("fold", 8)], "end at"),
+        ([("fold", 0)], "wrong size"),
+    ],
+)
+def test_layers_that_do_not_fit_are_named(encoder: list[Layer], message: str) -> None:
+    with pytest.raises(EncoderError, match=message):
+        ESDNet(LEVELS, encoder, [("unfold", 6)])
+
+
+def test_shipped_codecs_are_found_without_torch() -> None:
+    program = (
+        "import sys; from esd.encoder import default, shipped; "
+        "assert 'esd24' in shipped(); assert default().id == 'esd24'; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
