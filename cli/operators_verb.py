@@ -54,7 +54,7 @@ def _document(declared: Operator) -> dict[str, Any]:
             {
                 "name": one.name,
                 "type": str(one.annotation),
-                "default": None if one.default is one.empty else one.default,
+                "default": _default(one),
                 "required": one.default is one.empty and one.kind is not inspect.Parameter.VAR_POSITIONAL,
             }
             for one in declared.parameters
@@ -64,6 +64,17 @@ def _document(declared: Operator) -> dict[str, Any]:
         "openeo": declared.openeo,
         "example": declared.example,
     }
+
+
+def _default(parameter: inspect.Parameter) -> Any:
+    """Return a default as plain data: the hash of one that is more than a plain value, such as a user's function."""
+    from esd.expr import Tokenized
+
+    if parameter.default is parameter.empty:
+        return None
+    if isinstance(parameter.default, Tokenized) and not isinstance(parameter.default, bool | int | float | str):
+        return parameter.default.token
+    return parameter.default
 
 
 def _show_one(declared: Operator, console: Console) -> None:
