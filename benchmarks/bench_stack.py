@@ -52,7 +52,7 @@ def write_store(path: Path, side: int, codec: str) -> None:
         for column in range(0, side, CHUNK):
             base = rng.uniform(500, 2500, (1, 2, CHUNK // 16, CHUNK // 16)).repeat(16, axis=2).repeat(16, axis=3)
             values = base * (1 + season * np.array([-0.3, 0.8]).reshape(1, 2, 1, 1)) + rng.normal(
-                0, 20, (DATES, 2, CHUNK, CHUNK)
+                0, 30, (DATES, 2, CHUNK, CHUNK)
             )
             values *= rng.random((DATES, 1, CHUNK, CHUNK)) > 0.1
             array[:, :, row : row + CHUNK, column : column + CHUNK] = np.clip(values, 0, 10_000).astype(np.uint16)
