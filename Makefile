@@ -17,7 +17,7 @@ demo: $(STAMP)
 	$(BIN)/esd demo $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 # Under a minute: what to run before every commit.
 check: $(STAMP) lint types
