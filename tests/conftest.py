@@ -24,6 +24,12 @@ os.environ.setdefault("ESD_CHECK", "1")  # the engine's spec is checked between 
 REPOSITORY = Path(__file__).parent.parent
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_code_stays_here(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep compiled code out of the user's own cache."""
+    os.environ["ESD_CACHE"] = str(tmp_path_factory.mktemp("esd-cache"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real satellite data; tests that need it are skipped where it is absent."""
