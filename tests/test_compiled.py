@@ -18,7 +18,7 @@ from esd.engine.lower import lower
 from esd.engine.rewrite import optimize
 from esd.grid import geobox_from_bounds
 
-GRAPHS = int(os.environ.get("ESD_FUZZ_GRAPHS", "400"))
+GRAPHS = int(os.environ.get("ESD_FUZZ_GRAPHS", "2000"))
 SEED = int(os.environ.get("ESD_FUZZ_SEED", "20260101"))
 
 
