@@ -15,7 +15,6 @@ from .arguments import Aoi, CubePath, Grid, MaxMemory, Window, area_of, bytes_of
 from .console import AsJson, emit, facts, size, verb
 from .progress import bar
 from .rasters import Target, preview, write_map
-from .zarr_export import write_zarr
 
 if TYPE_CHECKING:
     from esd.cube import Cube
@@ -96,7 +95,8 @@ def export_document(
     started = time.monotonic()
     with bar("Exporting") as progress:
         if out.suffix == ".zarr":
-            write_zarr(image, out, target, progress.done, **about)
+            clipped = target.clipped(image)
+            clipped.to_zarr(out, target.geobox, **target.options, progress=progress.done, attributes=about)
         else:
             tags = {**about, "esd_levels": ",".join(str(level) for level in codec.fsq.levels)}
             write_map(image, out, target, progress.done, tags=tags)

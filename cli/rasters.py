@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from esd.errors import BandError
+from esd.grid import aligned
 
 from .colors import colorize, paint_classes, ramp_of, true_color, write_png
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from esd.image import Image
-    from esd.ingest.aoi import Area
 
 __all__ = ["BandStatistics", "Target", "file_statistics", "image_statistics", "preview", "write_map"]
 
@@ -37,12 +36,28 @@ class Target:
     resampling: str = "nearest"
     max_memory: int | None = None
 
-    def area(self, crs: object) -> Area | None:
-        """Return the area in a CRS, if pixels outside of it have to be left out."""
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of `Image.to_geotiff` and `Image.to_zarr` that stand for this target."""
+        return {"max_memory": self.max_memory, "resampling": self.resampling}
+
+    def clipped(self, image: Image) -> Image:
+        """Return the image with the pixels outside of the area not valid, on the grid asked for if the area is a polygon.
+
+        The mask takes a byte for each pixel of that grid, which is no larger than the box around the area.
+        """
+        from esd.image import from_array
         from esd.ingest.aoi import Area
 
-        area = Area.parse(self.aoi, crs) if self.aoi is not None else None
-        return area if area is not None and area.exact else None
+        own = image.type.grid
+        grid = own if self.geobox is None else self.geobox
+        if self.aoi is None or own is None or grid is None or grid.crs is None:
+            return image
+        area = Area.parse(self.aoi, grid.crs.to_wkt())
+        if not area.exact:
+            return image
+        placed = image if grid == own else image.reproject_to(grid, "nearest" if aligned(own, grid) else self.resampling)
+        return placed.update_mask(from_array(area.inside(grid), grid))
 
 
 @dataclass
@@ -92,18 +107,12 @@ def image_statistics(image: Image, target: Target, progress: Callable[[int, int]
     """Compute an image tile by tile and keep nothing but its statistics, band by band."""
     from esd.engine.execute import region_for, run_tiles
     from esd.engine.plan import make_plan
-    from esd.grid import sub_geobox
 
-    image, region = region_for(image, target.geobox, target.resampling)
+    image, region = region_for(target.clipped(image), target.geobox, target.resampling)
     plan = make_plan(image.expr, region, None, target.max_memory, threads=2)
-    grid = plan.type.grid
-    area = target.area(grid.crs) if grid is not None else None
     bands = [BandStatistics(name) for name in _band_names(image)]
     for number, (part, block) in enumerate(run_tiles(plan), start=1):
-        valid = block.full_valid
-        if area is not None and grid is not None:
-            valid = valid & area.inside(sub_geobox(grid, part))
-        flat_values, flat_valid = block.values.reshape(-1, *part.shape), valid.reshape(-1, *part.shape)
+        flat_values, flat_valid = block.values.reshape(-1, *part.shape), block.full_valid.reshape(-1, *part.shape)
         for band, values, seen in zip(bands, flat_values, flat_valid, strict=True):
             band.add(values, seen)
         progress(number, len(plan.tiles))
@@ -121,17 +130,7 @@ def nodata_of(image: Image) -> float | None:
 def write_map(image: Image, path: Path, target: Target, progress: Callable[[int, int], None], **options: Any) -> Path:
     """Write an image as a Cloud Optimized GeoTIFF, clipped to the area where that is a polygon; whole or not at all."""
     options.setdefault("nodata", nodata_of(image))
-    common = {"max_memory": target.max_memory, "resampling": target.resampling, "progress": progress, **options}
-    grid = target.geobox or image.type.grid
-    area = target.area(grid.crs) if grid is not None else None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if area is None:
-        return image.to_geotiff(path, target.geobox, **common)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        whole = image.to_geotiff(Path(folder) / "whole.tif", target.geobox, **common)
-        clipped = _clip(whole, Path(folder), area)
-        clipped.replace(path)
-    return path
+    return target.clipped(image).to_geotiff(path, target.geobox, **target.options, progress=progress, **options)
 
 
 def _strips(file: Any) -> Iterator[Any]:
@@ -139,30 +138,6 @@ def _strips(file: Any) -> Iterator[Any]:
 
     for start in range(0, file.height, ROWS_AT_ONCE):
         yield Window(0, start, file.width, min(ROWS_AT_ONCE, file.height - start))
-
-
-def _clip(whole: Path, folder: Path, area: Area) -> Path:
-    """Write a copy of a GeoTIFF in which pixels outside of the area are no data."""
-    import rasterio
-    from odc.geo.geobox import GeoBox
-    from rasterio.shutil import copy
-
-    plain, final = folder / "plain.tif", folder / "clipped.tif"
-    with rasterio.open(whole) as source:
-        profile = {**source.profile, "driver": "GTiff", "compress": None}
-        with rasterio.open(plain, "w", **profile) as file:
-            for window in _strips(source):
-                values = source.read(window=window)
-                inside = area.inside(GeoBox(values.shape[1:], source.window_transform(window), source.crs))
-                values[:, ~inside] = source.nodata
-                file.write(values, window=window)
-            for index, name in enumerate(source.descriptions, start=1):
-                file.set_band_description(index, name)
-            file.update_tags(**source.tags())
-            if source.colorinterp[0].name == "palette":
-                file.write_colormap(1, source.colormap(1))
-    copy(plain, final, driver="COG", COMPRESS="DEFLATE", BLOCKSIZE=256, OVERVIEW_RESAMPLING="nearest")
-    return final
 
 
 def file_statistics(path: Path) -> list[dict[str, Any]]:

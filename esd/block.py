@@ -28,7 +28,7 @@ class Block:
     """Values and their validity.
 
     `values` is [time, band, y, x]. `valid` is True where a value counts, and may have length 1 in time or band when it is
-    the same for all of them. Values that are not valid are finite and have no meaning.
+    the same for all of them. Values that are not valid have no meaning.
     """
 
     values: Array

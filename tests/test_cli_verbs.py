@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+import rasterio.features
+import rasterio.warp
 import xarray as xr
 from cli_world import World, esd
 
@@ -103,6 +105,19 @@ def test_compute_clips_to_a_polygon_and_reprojects(world: World, tmp_path: Path)
     assert 0.3 < share < 0.7
     clipped = esd(*words, "--aoi", area, "--out", tmp_path / "clipped.tif").document["bands"][0]
     assert clipped["valid_share"] == pytest.approx(share)
+    export = ("export", world.cube, "--window", 2005, "--aoi", area, "--json", "--out")
+    assert esd(*export, tmp_path / "codes.tif").code == esd(*export, tmp_path / "codes.zarr").code == 0
+    with rasterio.open(tmp_path / "clipped.tif") as floats, rasterio.open(tmp_path / "codes.tif") as file:
+        inside = rasterio.features.geometry_mask(
+            [rasterio.warp.transform_geom("EPSG:4326", file.crs, json.loads(area.read_text()))],
+            file.shape,
+            file.transform,
+            invert=True,
+        )
+        assert np.array_equal(file.read(1) != 65535, inside)
+        assert np.array_equal(~np.isnan(floats.read(1)), inside)
+        with xr.open_zarr(tmp_path / "codes.zarr", mask_and_scale=False) as opened:
+            assert np.array_equal(opened.code.values, file.read())
     assert esd(*words, "--crs", "EPSG:4326", "--out", tmp_path / "degrees.tif").code == 0
     with rasterio.open(tmp_path / "degrees.tif") as file:
         assert file.crs.to_epsg() == 4326
