@@ -10,7 +10,21 @@ from typing import Annotated, Any
 
 import typer
 
-from . import change, classify, compute, demo, export, info, ingest_verbs, operators_verb, search, series, similar, train
+from . import (
+    change,
+    classify,
+    compute,
+    demo,
+    evaluate,
+    export,
+    info,
+    ingest_verbs,
+    operators_verb,
+    search,
+    series,
+    similar,
+    train,
+)
 
 __all__ = ["app", "main"]
 
@@ -41,6 +55,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     series.decode,
     operators_verb.operators,
     train.train,
+    evaluate.evaluate,
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from esd.codec import fill_linear
 from esd.dekad import BANDS, DEKADS
 from esd.errors import EncoderError
 
-__all__ = ["PrincipalComponents", "lloyd_max"]
+__all__ = ["Classical", "PrincipalComponents", "Quantizer", "band_means", "draw", "lloyd_max"]
 
 Floats = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.uint8]
@@ -24,6 +25,13 @@ Weights = npt.NDArray[np.uint8]
 LARGEST_BITS = 9
 FITTED = 20000
 """Pixel-years at most that the components and levels are fitted to."""
+
+
+class Classical(Protocol):
+    """A codec without a network: quantizes and rebuilds in one call."""
+
+    def reconstruct(self, values: Floats, weights: Weights) -> Floats:
+        """Quantize and rebuild pixel-years: [36, 6, n] values and shown weights to reflectance of the same shape."""
 
 
 def lloyd_max(samples: npt.NDArray[np.float64], bits: int, rounds: int = 40) -> npt.NDArray[np.float64]:
@@ -51,6 +59,49 @@ def _distortion(samples: npt.NDArray[np.float64], levels: npt.NDArray[np.float64
 
 
 @dataclass(frozen=True)
+class Quantizer:
+    """Lloyd-Max levels for those columns of [n, columns] coefficients that get bits; the others become their mean.
+
+    The transform that made the coefficients has to be orthonormal, for their squared error to be the reconstruction's.
+    """
+
+    mean: npt.NDArray[np.float64]
+    columns: npt.NDArray[np.int64]
+    levels: tuple[npt.NDArray[np.float64], ...]
+
+    @classmethod
+    def fit(cls, coefficients: npt.NDArray[np.float64], bits: int) -> Quantizer:
+        """Give `bits` bits to the columns, one at a time to the column whose squared error it lowers most."""
+        ordered = np.argsort(-coefficients.var(axis=0), kind="stable")
+        levels = _allocate(coefficients[:, ordered], bits)
+        used = [k for k, found in enumerate(levels) if found.size > 1]
+        return cls(coefficients.mean(axis=0), ordered[used], tuple(levels[k] for k in used))
+
+    def quantize(self, coefficients: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the coefficients [n, columns] at their nearest levels."""
+        result = np.tile(self.mean, (len(coefficients), 1))
+        for column, levels in zip(self.columns, self.levels, strict=True):
+            result[:, column] = _nearest(coefficients[:, column], levels)
+        return result
+
+
+def draw(values: Floats, weights: Weights, seed: int) -> tuple[Floats, Weights]:
+    """Draw the pixel-years that a codec is fitted to, 20,000 at most. Raises EncoderError if there are fewer than two."""
+    count = values.shape[2]
+    if count < 2:
+        raise EncoderError(f"a classical codec needs at least two pixel-years to be fitted to; there are {count}")
+    chosen = np.sort(np.random.default_rng(seed).permutation(count)[:FITTED])
+    return values[..., chosen], weights[..., chosen]
+
+
+def band_means(values: Floats, weights: Weights) -> Floats:
+    """Return the mean of the observed values of each band, [6]; 0 for a band never observed."""
+    seen = weights > 0
+    means = [values[:, band][seen[:, band]].mean() if seen[:, band].any() else 0.0 for band in range(len(BANDS))]
+    return np.array(means, dtype=np.float32)
+
+
+@dataclass(frozen=True)
 class PrincipalComponents:
     """PCA of the filled series with Lloyd-Max levels and greedy optimal bit allocation.
 
@@ -62,7 +113,7 @@ class PrincipalComponents:
     columns: npt.NDArray[np.bool_]
     mean: npt.NDArray[np.float64]
     components: npt.NDArray[np.float64]
-    levels: tuple[npt.NDArray[np.float64], ...]
+    quantizer: Quantizer
 
     @classmethod
     def fit(cls, values: Floats, weights: Weights, size: int, seed: int = 0) -> PrincipalComponents:
@@ -70,23 +121,13 @@ class PrincipalComponents:
 
         Raises EncoderError if there are fewer than two pixel-years.
         """
-        count = values.shape[2]
-        if count < 2:
-            raise EncoderError(f"principal components need at least two pixel-years; there are {count}")
-        chosen = np.sort(np.random.default_rng(seed).permutation(count)[:FITTED])
-        values, weights = values[..., chosen], weights[..., chosen]
-        seen = weights > 0
-        fill = np.array(
-            [values[:, band][seen[:, band]].mean() if seen[:, band].any() else 0.0 for band in range(len(BANDS))],
-            dtype=np.float32,
-        )
-        columns = seen.any(axis=2).reshape(-1)
+        values, weights = draw(values, weights, seed)
+        fill = band_means(values, weights)
+        columns = (weights > 0).any(axis=2).reshape(-1)
         series = _series(values, weights, fill)[:, columns]
         mean = series.mean(axis=0)
         _left, _spread, components = np.linalg.svd(series - mean, full_matrices=False)
-        scores = (series - mean) @ components.T
-        levels = _allocate(scores, size * 8)
-        return cls(fill, columns, mean, components[: len(levels)], levels)
+        return cls(fill, columns, mean, components, Quantizer.fit((series - mean) @ components.T, size * 8))
 
     def reconstruct(self, values: Floats, weights: Weights) -> Floats:
         """Quantize and rebuild pixel-years: [36, 6, n] values and shown weights to reflectance of the same shape.
@@ -94,8 +135,7 @@ class PrincipalComponents:
         Dekads and bands that no fitted pixel-year observed keep the fill.
         """
         series = _series(values, weights, self.fill)
-        scores = (series[:, self.columns] - self.mean) @ self.components.T
-        quantized = np.stack([_nearest(scores[:, k], level) for k, level in enumerate(self.levels)], axis=1)
+        quantized = self.quantizer.quantize((series[:, self.columns] - self.mean) @ self.components.T)
         result = np.tile(self.fill, (series.shape[0], DEKADS, 1)).reshape(series.shape).astype(np.float64)
         result[:, self.columns] = quantized @ self.components + self.mean
         return result.reshape(-1, DEKADS, len(BANDS)).transpose(1, 2, 0).astype(np.float32)
@@ -107,7 +147,7 @@ def _series(values: Floats, weights: Weights, fill: Floats) -> npt.NDArray[np.fl
 
 
 def _allocate(scores: npt.NDArray[np.float64], bits: int) -> tuple[npt.NDArray[np.float64], ...]:
-    """Give each bit to the component whose squared error it lowers most; return levels of the components that got any."""
+    """Give each bit to the component whose squared error it lowers most; return each one's levels."""
     chosen = [lloyd_max(scores[:, k], 0) for k in range(scores.shape[1])]
     gains: list[tuple[float, int, npt.NDArray[np.float64]]] = []
 
@@ -127,5 +167,4 @@ def _allocate(scores: npt.NDArray[np.float64], bits: int) -> tuple[npt.NDArray[n
         _gain, component, better = heapq.heappop(gains)
         chosen[component] = better
         offer(component)
-    used = max((k + 1 for k, levels in enumerate(chosen) if levels.size > 1), default=1)
-    return tuple(chosen[:used])
+    return tuple(chosen)

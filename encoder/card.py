@@ -14,7 +14,8 @@ from esd.dekad import BANDS
 
 from .baselines import PrincipalComponents
 from .config import Config
-from .evaluate import CLOUDY_BLUE, Score, score, scores
+from .evaluate import Score, cloudy, score, scores
+from .fidelity import HIDDEN_SHARE, TEST_SEED
 from .fit import Fitted
 from .model import multiply_adds
 from .sampling import Source, hide_dekads
@@ -23,9 +24,6 @@ __all__ = ["Compared", "compare", "model_card"]
 
 SCORED = 5000
 """Held-out pixel-years of a source that are scored at most, drawn with a fixed seed."""
-HIDDEN_SHARE = 0.2
-"""Share of each pixel's observed dekads that is hidden from the encoder in the second half of the test."""
-TEST_SEED = 2024
 LISTED = 12
 """Held-out groups that the card names at most."""
 
@@ -49,12 +47,6 @@ class Compared:
         return {method: {key: value.summary() for key, value in found.items()} for method, found in self.results.items()}
 
 
-def _cloudy(source: Source) -> npt.NDArray[np.bool_]:
-    """Return which pixel-years have a value of blue above 0.2."""
-    bright = (source.weights[:, 0] > 0) & (source.values[:, 0] > CLOUDY_BLUE)
-    return np.asarray(bright.any(axis=0))
-
-
 def _judge(method: Codec | PrincipalComponents, source: Source) -> dict[str, Score]:
     values, weights = source.values, source.weights
     shown = hide_dekads(weights, HIDDEN_SHARE, TEST_SEED)
@@ -63,7 +55,7 @@ def _judge(method: Codec | PrincipalComponents, source: Source) -> dict[str, Sco
     else:
         whole, partly = method.reconstruct(values, weights), method.reconstruct(values, shown)
     result = scores(whole, values, weights, weights)
-    calm = ~_cloudy(source)
+    calm = ~cloudy(values, weights)
     if calm.any():
         result["cloud_free"] = score(whole[..., calm], values[..., calm], weights[..., calm] > 0)
     gaps = scores(partly, values, weights, shown)
@@ -77,8 +69,8 @@ def compare(codec: Codec, training: Source, held_out: Source) -> Compared:
     size = round(codec.bytes_per_pixel_year)
     chosen = np.sort(np.random.default_rng(TEST_SEED).permutation(held_out.size)[:SCORED])
     tested = held_out.take(chosen)
-    cloudy = _cloudy(training)
-    calm = training.take(~cloudy) if (~cloudy).sum() > 1 else training
+    clear = ~cloudy(training.values, training.weights)
+    calm = training.take(clear) if clear.sum() > 1 else training
     methods: dict[str, Codec | PrincipalComponents] = {
         codec.id: codec,
         "PCA": PrincipalComponents.fit(training.values, training.weights, size),

@@ -14,7 +14,7 @@ from esd.codec import Codec
 from esd.dekad import BANDS
 from esd.errors import EncoderError
 
-__all__ = ["CLOUDY_BLUE", "Score", "evaluate", "score", "scores"]
+__all__ = ["CLOUDY_BLUE", "Score", "cloudy", "evaluate", "score", "scores"]
 
 Floats = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.uint8]
@@ -68,6 +68,12 @@ def score(predicted: Floats, values: Floats, chosen: Mask) -> Score:
     mae, rmse = (absolute / count, float(np.sqrt(squared / count))) if count else (float("nan"), float("nan"))
     cc = float(np.mean(band_cc))
     return Score(count, mae, rmse, cc, tuple(band_mae), tuple(band_rmse), tuple(band_cc))
+
+
+def cloudy(values: Floats, weights: Weights) -> Mask:
+    """Return which pixel-years have a value of blue above 0.2, [n]; values and weights are [36, 6, n]."""
+    bright = (weights[:, 0] > 0) & (values[:, 0] > CLOUDY_BLUE)
+    return np.asarray(bright.any(axis=0))
 
 
 def scores(predicted: Floats, values: Floats, weights: Weights, shown: Weights) -> dict[str, Score]:

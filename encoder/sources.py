@@ -14,7 +14,7 @@ from esd.series import Series, dekads_from_table, read_table
 
 from .sampling import Source, observed_pixels
 
-__all__ = ["chip_source", "collection2_source", "table_source"]
+__all__ = ["chip_blocks", "chip_source", "collection2_source", "table_source"]
 
 BLOCK = 32
 """Pixels on a side of the spatial blocks in which a chip is held out."""
@@ -37,10 +37,12 @@ def _observed(series: Series, name: str, share: float, groups: npt.NDArray[np.ge
 def table_source(path: Path, name: str, share: float, start_month: int = 1) -> Source:
     """Read a tidy table of pixel series: `sample_id, longitude, latitude, date` and any of the six bands, 0-1.
 
-    See `esd.series.dekads_from_table`. Groups are whole degrees. A column `label` is kept. Raises TableError if the
-    file is missing or is not such a table.
+    See `esd.series.dekads_from_table`. A column `mir` (MOD13Q1's band near 2.1 um) stands for a missing `swir2`. Groups are
+    whole degrees. A column `label` is kept. Raises TableError if the file is missing or is not such a table.
     """
     table = read_table(Path(path))
+    if "mir" in table.columns and "swir2" not in table.columns:
+        table = table.rename(columns={"mir": "swir2"})
     series = dekads_from_table(table, start_month)
     if series.longitude is None or series.latitude is None:
         raise TableError(f"table {Path(path).name} has no longitude and latitude; add them to hold out whole degrees")
@@ -75,15 +77,19 @@ def collection2_source(path: Path, name: str, share: float) -> Source:
     return _observed(series, name, share, series.ids.astype(str), {})
 
 
+def chip_blocks(height: int, width: int) -> npt.NDArray[np.str_]:
+    """Return the name of the spatial block of 32 x 32 pixels that holds each pixel of a chip, [y, x]."""
+    row, column = np.indices((height, width)) // BLOCK
+    return np.asarray(np.char.add(np.char.add(row.astype(str), ","), column.astype(str)))
+
+
 def chip_source(values: npt.NDArray[np.float32], weights: npt.NDArray[np.uint8], name: str, share: float) -> Source:
     """Make a source of the dekads of a chip: [36, 6, years, y, x] values and weights.
 
     Groups are spatial blocks of 32 x 32 pixels, the same in every year. Pixel-years never observed are left out.
     """
     years, height, width = values.shape[2:]
-    row, column = np.indices((height, width)) // BLOCK
-    block = np.char.add(np.char.add(row.astype(str), ","), column.astype(str))
-    groups = np.broadcast_to(block, (years, height, width)).reshape(-1)
+    groups = np.broadcast_to(chip_blocks(height, width), (years, height, width)).reshape(-1)
     flat_weights = weights.reshape(DEKADS, len(BANDS), -1)
     source = Source(name, values.reshape(DEKADS, len(BANDS), -1), flat_weights, groups, share)
     return source.take(observed_pixels(flat_weights))

@@ -1,0 +1,77 @@
+"""How the evaluation talks to a codec: the one place that knows which decoders and intervals a codec may carry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from esd.codec import Codec
+from esd.errors import EncoderError
+
+from .weights import find
+
+__all__ = ["FOLD", "Runtime", "runtimes"]
+
+Floats = npt.NDArray[np.float32]
+Weights = npt.NDArray[np.uint8]
+Codes = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A codec as the evaluation uses it."""
+
+    codec: Codec
+
+    @property
+    def id(self) -> str:
+        """Name of the codec."""
+        return self.codec.id
+
+    @property
+    def size(self) -> float:
+        """Bytes that the codes of a pixel-year take."""
+        return self.codec.bytes_per_pixel_year
+
+    @property
+    def decoders(self) -> tuple[str, ...]:
+        """The codec's decoders: "full", and "fast" where it carries one."""
+        return ("full",)
+
+    def encode(self, values: Floats, weights: Weights) -> Codes:
+        """Encode values and weights [36, 6, n] to codes [steps, n]."""
+        return self.codec.encode(values, weights)
+
+    def embed(self, codes: Codes) -> Floats:
+        """Return the numbers of codes [steps, n] as vectors [n, steps x dims], time slowest."""
+        values = self.codec.fsq.indices_to_values(codes)
+        return np.moveaxis(values, 1, 0).reshape(codes.shape[1], -1)
+
+    def decode(self, codes: Codes, decoder: str = "full") -> Floats:
+        """Decode codes [steps, n] to reflectance [36, 6, n]."""
+        return self.codec.decode(codes)
+
+    def interval(self, codes: Codes) -> Floats | None:
+        """Return the half-width of the 90 % interval of reflectance, [36, 6, n]; None where the codec does not tell."""
+        return None
+
+
+FOLD = "{n}"
+"""What stands for the number of the fold in the name of codecs that were trained without that fold."""
+
+
+def runtimes(name: str, folds: int = 5) -> tuple[Runtime, ...]:
+    """Return the codec of a name or path; for a path such as "fold{n}.safetensors" one for each fold.
+
+    Raises EncoderError if one is not there, or if they are not of one kind (levels and bytes).
+    """
+    if FOLD not in name:
+        return (Runtime(Codec.load(find(name))),)
+    found = tuple(Runtime(Codec.load(find(name.replace(FOLD, str(fold))))) for fold in range(folds))
+    kinds = {(runtime.codec.fsq.levels, runtime.size) for runtime in found}
+    if len(kinds) > 1:
+        raise EncoderError(f"the codecs {name} are of {len(kinds)} kinds; folds need the same levels and steps")
+    return found
