@@ -1,8 +1,9 @@
-"""The ladder of encoders beside classical codecs on the same held-out pixel-years: a table, and a figure of error against bytes.
+"""The ladder of encoders beside classical codecs on the same held-out pixel-years: a table and a figure against bytes.
 
     python benchmarks/ladder.py ../shared/data/landsat8_pantanal_dev.parquet --out ladder.png [ENCODER ...] [--fold 0]
 
-Without encoders the shipped ones are drawn. 'fold{n}.safetensors' stands for one encoder a fold; then all five folds are scored.
+Without encoders the shipped ones are drawn. 'fold{n}.safetensors' stands for one encoder a fold; then all five folds are
+scored.
 """
 
 from __future__ import annotations

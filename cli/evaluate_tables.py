@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .console import listing
@@ -46,7 +46,7 @@ def show(document: Figures, console: Console) -> None:
 
 
 def _tables(result: Figures) -> Iterator[Table]:
-    makers = {
+    makers: dict[str, Callable[[Any], Iterator[Table]]] = {
         "reconstruction": _reconstruction,
         "intervals": _intervals,
         "codes": _codes,
@@ -156,7 +156,7 @@ def _classification(found: Figures) -> Iterator[Table]:
         if key not in ("best", "difference")
     ]
     rows.append([f"best: {ours['best']} / {raw['best']}", "", "", "", "", _interval(ours["difference"]["best"])])
-    columns = ["classifier", ">overall", ">balanced", ">raw overall", ">raw balanced", ">difference, 95 %"]
+    columns = ["classifier", ">overall", ">balanced", ">raw", ">balanced", ">difference, 95 %"]
     yield listing(columns, rows, "Land cover, five spatial folds")
 
 

@@ -39,7 +39,7 @@ class Runtime:
     @property
     def decoders(self) -> tuple[str, ...]:
         """The codec's decoders: "full", and "fast" where it carries one."""
-        return ("full",)
+        return self.codec.decoders
 
     def encode(self, values: Floats, weights: Weights) -> Codes:
         """Encode values and weights [36, 6, n] to codes [steps, n]."""
@@ -52,11 +52,11 @@ class Runtime:
 
     def decode(self, codes: Codes, decoder: str = "full") -> Floats:
         """Decode codes [steps, n] to reflectance [36, 6, n]."""
-        return self.codec.decode(codes)
+        return self.codec.decode(codes, decoder=decoder)
 
     def interval(self, codes: Codes) -> Floats | None:
         """Return the half-width of the 90 % interval of reflectance, [36, 6, n]; None where the codec does not tell."""
-        return None
+        return self.codec.interval(codes) if self.codec.has_uncertainty else None
 
 
 FOLD = "{n}"

@@ -43,7 +43,7 @@ CLASSICAL: dict[str, Callable[[Floats, npt.NDArray[np.uint8], int], Classical]] 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a method makes of a fold: its reconstructions with nothing and with a fifth hidden, and features to classify by."""
+    """What a method makes of a fold: reconstructions with nothing and with a fifth hidden, and features to classify by."""
 
     whole: Floats
     partly: Floats
@@ -166,7 +166,7 @@ def _rung(
 
 
 def rungs(encoders: Sequence[Sequence[Runtime]], source: Source, fold: int = 0, sizes: Sequence[int] = SIZES) -> list[Rung]:
-    """Measure codecs and classical ones on held-out pixel-years: all five folds where every codec comes as five, else `fold`.
+    """Measure codecs and classical ones on held-out pixel-years: of all folds where every codec comes as five, else `fold`.
 
     Raises EncoderError if some codecs come as five and others do not, or the source has one group only.
     """
