@@ -19,7 +19,7 @@ from common import print_json
 
 from esd.cli.evaluate import judged
 from esd.encoder.adapter import Runtime, runtimes
-from esd.encoder.harness import Effort, Tested, evaluation
+from esd.encoder.harness import Effort, Ground, evaluation
 from esd.encoder.ladder import CLASSICAL, classical_scores
 
 LARGER, SMALLER = "at least", "at most"
@@ -104,7 +104,7 @@ def plain_errors(found: Mapping[str, Any]) -> dict[str, float]:
     return {f"{prefix}{key}": round(row[key], 5) for prefix, row in parts.items() for key in ("mae", "rmse", "cc")}
 
 
-def classical(size: float, tested: Tested, folds: Sequence[int]) -> dict[str, Any]:
+def classical(size: float, tested: Ground, folds: Sequence[int]) -> dict[str, Any]:
     kept = ("visible", "visible_clear", "visible_cloud_free", "hidden_clear")
     return {
         name: {

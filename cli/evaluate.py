@@ -18,7 +18,7 @@ from .progress import Bar, bar
 
 if TYPE_CHECKING:
     from esd.encoder.adapter import Runtime
-    from esd.encoder.harness import Tested
+    from esd.encoder.harness import Ground
 
 __all__ = ["evaluate", "judged"]
 
@@ -103,7 +103,7 @@ def _check(fold: int | None, draws: int, start_month: int, ladder: Path | None) 
         output(ladder, ".png")
 
 
-def _ladder(encoders: Sequence[Sequence[Runtime]], tested: Tested, fold: int | None, out: Path) -> list[dict[str, Any]]:
+def _ladder(encoders: Sequence[Sequence[Runtime]], tested: Ground, fold: int | None, out: Path) -> list[dict[str, Any]]:
     from esd.encoder.ladder import drawn, rungs
 
     found = rungs(encoders, tested.source, fold or 0)
@@ -111,29 +111,29 @@ def _ladder(encoders: Sequence[Sequence[Runtime]], tested: Tested, fold: int | N
     return [rung.summary() for rung in found]
 
 
-def judged(path: Path, start_month: int = 1, windows: str | None = None) -> Tested:
+def judged(path: Path, start_month: int = 1, windows: str | None = None) -> Ground:
     """Read what an encoder is to be judged on: a folder of scenes, or a table. Raises SceneError or TableError."""
     return _scenes(path, start_month, windows) if path.is_dir() else _pixels(path, start_month)
 
 
-def _pixels(path: Path, start_month: int) -> Tested:
+def _pixels(path: Path, start_month: int) -> Ground:
     """Read pixel series: reflectance 0-1, or raw Landsat Collection 2 (`SR_B*`, `QA_PIXEL`). Raises TableError."""
-    from esd.encoder.harness import Tested
+    from esd.encoder.harness import Ground
     from esd.encoder.sources import collection2_source, table_source
     from esd.series import read_table
 
     name = path.stem
     if "QA_PIXEL" in read_table(path).columns:
-        return Tested(collection2_source(path, name, 1.0))
-    return Tested(table_source(path, name, 1.0, start_month), start_month)
+        return Ground(collection2_source(path, name, 1.0))
+    return Ground(table_source(path, name, 1.0, start_month), start_month)
 
 
-def _scenes(path: Path, start_month: int, windows: str | None) -> Tested:
+def _scenes(path: Path, start_month: int, windows: str | None) -> Ground:
     """Read a folder of scenes as dekads, all of them and by platform where two saw the ground. Raises SceneError."""
     import numpy as np
 
     from esd.dekad import BANDS, DEKADS, parse_windows
-    from esd.encoder.harness import Chip, Tested
+    from esd.encoder.harness import Chip, Ground
     from esd.encoder.sources import chip_blocks, chip_source
     from esd.ingest.archive import Scratch
     from esd.ingest.composite import dekads_of_scenes
@@ -154,4 +154,4 @@ def _scenes(path: Path, start_month: int, windows: str | None) -> Tested:
     flat = (DEKADS, len(BANDS), len(plan.windows), -1)
     sensors = {name: (both[0].reshape(flat), both[1].reshape(flat)) for name, both in found.items()}
     groups = chip_blocks(*values.shape[3:]).reshape(-1)
-    return Tested(source, start_month, Chip(values.reshape(flat), weights.reshape(flat), groups, sensors))
+    return Ground(source, start_month, Chip(values.reshape(flat), weights.reshape(flat), groups, sensors))

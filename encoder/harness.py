@@ -30,8 +30,8 @@ __all__ = [
     "PARTS",
     "Chip",
     "Effort",
+    "Ground",
     "Rebuilt",
-    "Tested",
     "averaged",
     "consistency",
     "evaluation",
@@ -67,17 +67,17 @@ class Chip:
 
 
 @dataclass(frozen=True)
-class Tested:
+class Ground:
     """A source of pixel-years to be judged on; `start_month` is the month in which its windows begin."""
 
     source: Source
     start_month: int = 1
     chip: Chip | None = None
 
-    def fold(self, fold: int) -> Tested:
+    def fold(self, fold: int) -> Ground:
         """Return the held-out groups of one fold of five. Raises EncoderError if there is but one group."""
         chip = None if self.chip is None else self.chip.take(held_out(self.chip.groups, fold=fold))
-        return Tested(split(self.source, fold=fold)[1], self.start_month, chip)
+        return Ground(split(self.source, fold=fold)[1], self.start_month, chip)
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def judge(runtime: Runtime, rebuilt: Rebuilt, start_month: int = 1) -> dict[str,
     return {"reconstruction": reconstruction, "intervals": sure, "codes": code_usage(runtime.codec, rebuilt.codes)}
 
 
-def consistency(runtime: Runtime, tested: Tested, most: int = 2000) -> dict[str, Any]:
+def consistency(runtime: Runtime, tested: Ground, most: int = 2000) -> dict[str, Any]:
     """Measure what embeddings keep: halves of the observations, the bands of MODIS, and sensors and years where known.
 
     A check that the source has no observations for tells the `reason` instead of figures.
@@ -247,7 +247,7 @@ def averaged(rows: Sequence[Any]) -> Any:
 
 def evaluation(
     runtimes: Sequence[Runtime],
-    tested: Tested,
+    tested: Ground,
     fold: int | None = None,
     parts: Sequence[str] = PARTS,
     effort: Effort | None = None,
