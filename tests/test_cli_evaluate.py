@@ -55,9 +55,8 @@ def test_tables_and_a_figure_for_a_person(folder: Path, tmp_path: Path) -> None:
 
 
 def test_scenes_are_judged_by_sensor_and_year(folder: Path, tmp_path: Path) -> None:
-    made = esd(
-        "simulate", tmp_path / "s", "--size", 64, "--years", "2004/2005", "--products", "landsat", "--revisit-days", 16
-    )
+    words = ("--size", 32, "--years", "2004/2005", "--products", "landsat", "--revisit-days", 32)
+    made = esd("simulate", tmp_path / "s", *words)
     assert made.code == 0, made.err
     document = esd("evaluate", folder / "small.safetensors", "--on", tmp_path / "s" / "landsat", *QUICK, "--json").document
     found = document["results"][0]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_codecs import random_codec
 from random_ladder import ladder_codec
@@ -28,6 +30,7 @@ from esd.encoder.fidelity import SEASONS, fidelity, gap_lengths, kinds, months, 
 from esd.encoder.harness import PARTS, Chip, Effort, Ground, averaged, evaluation, join, raw_features, rebuild
 from esd.encoder.ladder import classical_scores, drawn, rungs
 from esd.encoder.sampling import MODIS_BANDS_MISSING, Source, hide_dekads, split
+from esd.encoder.sources import table_source
 from esd.encoder.transforms import Transform, cosine_basis, harmonic_basis
 from esd.encoder.usage import code_usage, entropy
 from esd.errors import EncoderError
@@ -123,6 +126,7 @@ def test_clean_summer_is_told_by_blue_and_month() -> None:
     assert not found[27:].any()
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.floats(0.05, 0.9))
 def test_hidden_values_never_reach_the_codes(seed: int, share: float) -> None:
     codec = random_codec(seed=1)
@@ -258,6 +262,15 @@ def test_bits_go_where_they_lower_the_error_most() -> None:
     bits = dict(zip(made.columns.tolist(), (int(np.log2(levels.size)) for levels in made.levels), strict=True))
     assert sum(bits.values()) == 6
     assert bits[1] > bits[2] > bits.get(0, 0)
+
+
+def test_mir_of_modis_stands_for_swir2(tmp_path: Path) -> None:
+    dates = pd.date_range("2018-01-05", periods=3, freq="30D")
+    frame = pd.DataFrame({"sample_id": 1, "longitude": 1.5, "latitude": 2.5, "date": dates, "red": 0.1, "mir": 0.25})
+    frame.to_parquet(tmp_path / "modis.parquet")
+    found = table_source(tmp_path / "modis.parquet", "modis", 1.0)
+    assert found.weights.sum(axis=(0, 2)).tolist() == [0, 0, 3, 0, 0, 3]
+    assert found.values[:, 5].max() == np.float32(0.25)
 
 
 def test_raw_features_are_the_observations_where_all_are_seen() -> None:
