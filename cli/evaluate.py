@@ -51,8 +51,8 @@ def evaluate(
     """Evaluate encoders: reconstruction, calibration, code usage, consistency, drift under cloud and land cover.
 
     Only observed values count, those that the encoder saw apart from those that were hidden from it. Land cover is
-    classified in five spatial folds by whole degrees, from the embedding and from the raw series with the same
-    classifiers. --ladder draws the encoders beside PCA, cosines and harmonics of 6, 12, 24 and 36 bytes.
+    classified in spatial folds by whole degrees (in that of --fold only, where given), from the embedding and from the
+    raw series with the same classifiers. --ladder draws the encoders beside PCA, cosines and harmonics of 6 to 36 bytes.
     """
     from esd.encoder.adapter import runtimes
     from esd.encoder.harness import Effort, evaluation

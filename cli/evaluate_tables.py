@@ -157,7 +157,7 @@ def _classification(found: Figures) -> Iterator[Table]:
     ]
     rows.append([f"best: {ours['best']} / {raw['best']}", "", "", "", "", _interval(ours["difference"]["best"])])
     columns = ["classifier", ">overall", ">balanced", ">raw", ">balanced", ">difference, 95 %"]
-    yield listing(columns, rows, "Land cover, five spatial folds")
+    yield listing(columns, rows, "Land cover, spatial folds")
 
 
 def _few_shot(found: Figures) -> Iterator[Table]:

@@ -19,8 +19,8 @@ from esd.errors import EncoderError
 
 from .adapter import Runtime
 from .baselines import band_means
-from .calibration import intervals
 from .consistency import cloud_drift, halves_consistency, missing_bands, same_ground, stable_years
+from .coverage import intervals
 from .fidelity import HIDDEN_SHARE, TEST_SEED, fidelity
 from .protocol import CLASSIFIERS, Samples, classification, few_shot
 from .sampling import Source, held_out, hide_dekads, split
@@ -45,6 +45,7 @@ __all__ = [
 Floats = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.uint8]
 
+FOLDS = 5
 PARTS = ("reconstruction", "consistency", "drift", "classification", "few-shot")
 
 
@@ -213,11 +214,16 @@ def raw_features(source: Source) -> Floats:
 
 
 def land_cover(
-    runtimes: Sequence[Runtime], source: Source, effort: Effort, parts: Sequence[str] = ("classification", "few-shot")
+    runtimes: Sequence[Runtime],
+    source: Source,
+    effort: Effort,
+    parts: Sequence[str] = ("classification", "few-shot"),
+    fold: int | None = None,
 ) -> dict[str, Any]:
     """Classify by embeddings and by the raw series: one runtime, or one for each of the five folds of the groups.
 
-    Raises TableError if the source has no labels or too few of them.
+    With a `fold` only its samples are tested, by classifiers trained on the other four. Raises TableError if the source
+    has no labels or too few of them.
     """
     embeddings = [runtime.embed(runtime.encode(source.values, source.weights)) for runtime in runtimes]
     sets: dict[str, Any] = {
@@ -225,7 +231,7 @@ def land_cover(
         "raw": raw_features(source),
     }
     labels = np.zeros(source.size, dtype=int) if source.labels is None else source.labels
-    samples = Samples(labels, source.groups)
+    samples = Samples(labels, source.groups, judged=tuple(range(FOLDS)) if fold is None else (fold,))
     result: dict[str, Any] = {"samples": source.size, "raw_numbers": sets["raw"].shape[1]}
     if "classification" in parts:
         result["classification"] = classification(sets, samples, effort.classifiers)
@@ -256,8 +262,9 @@ def evaluation(
     """Evaluate a codec on a source: on all of it, or on the held-out groups of a `fold` of five.
 
     Of five runtimes each is judged on the fold of its number; errors are then those of all pixel-years together, angles
-    and drift the mean over the folds. `parts` are of PARTS; land cover needs labels, takes the whole source and has folds
-    of its own. `told` is called with the name of each part as it begins. Raises EncoderError if a fold cannot be made.
+    and drift the mean over the folds. `parts` are of PARTS; land cover needs labels, and trains its classifiers on the
+    groups of the folds that are not judged. `told` is called with the name of each part as it begins. Raises
+    EncoderError if a fold cannot be made.
     """
     effort = effort or Effort()
     if len(runtimes) > 1:
@@ -282,5 +289,5 @@ def evaluation(
     for part in ("classification", "few-shot"):
         if part in parts and tested.source.labels is not None:
             told(part)
-            result |= land_cover(runtimes, tested.source, effort, (part,))
+            result |= land_cover(runtimes, tested.source, effort, (part,), fold if count == 1 else None)
     return result

@@ -202,7 +202,12 @@ def drawn(found: Sequence[Rung], title: str) -> bytes:
         axes = figure.add_subplot(1, len(shown), number + 1)
         for family in dict.fromkeys(rung.family for rung in found):
             line = sorted((rung.bytes, getattr(rung, key)) for rung in found if rung.family == family)
-            axes.plot(*zip(*line, strict=True), marker="o", label=family, linewidth=2 if family == "codec" else 1)
+            axes.plot(
+                *zip(*line, strict=True),
+                marker="o",
+                label="esd" if family == "codec" else family,
+                linewidth=2 if family == "codec" else 1,
+            )
         sizes = sorted({rung.bytes for rung in found})
         axes.set(xlabel="bytes a pixel-year", title=panels[key], xscale="log")
         axes.set_xticks(sizes, [f"{size:g}" for size in sizes])

@@ -3,13 +3,15 @@
 Whole groups (degrees, chips' blocks) are either trained on or tested on. A feature set is one array [n, d], or one array
 for each fold where the encoder of that fold was trained without the fold's groups. All classifiers see features that are
 standardised by their training samples. Protocol: five spatial folds for the full sample, and for few-shot `draws` seeded
-balanced draws from the training groups of fold (draw mod folds), tested on that fold's groups.
+balanced draws from the training groups of a fold, tested on that fold's groups, the folds in turn. An encoder that learned
+from labels may only be judged on folds that it was not trained on: name them in `Samples.judged`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -51,7 +53,7 @@ class Paired:
 
 @dataclass(frozen=True)
 class Samples:
-    """Labels [n] and the groups [n] that are held out as a whole, in `folds` folds.
+    """Labels [n] and the groups [n] that are held out as a whole, in `folds` folds, of which those `judged` are tested.
 
     Raises TableError if there are fewer than two classes, or a fold would have no test or no training samples.
     """
@@ -59,6 +61,7 @@ class Samples:
     labels: npt.NDArray[Any]
     groups: npt.NDArray[Any]
     folds: int = 5
+    judged: tuple[int, ...] = (0, 1, 2, 3, 4)
 
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.groups):
@@ -68,15 +71,20 @@ class Samples:
         if len(np.unique(self.groups)) < self.folds:
             raise TableError(f"{len(np.unique(self.groups))} groups make no {self.folds} folds; give samples of more places")
 
-    @property
+    @cached_property
     def classes(self) -> npt.NDArray[Any]:
         """Names of the classes, sorted."""
         return np.unique(np.asarray(self.labels).astype(str))
 
-    @property
+    @cached_property
     def target(self) -> Indices:
         """Number of each sample's class, [n]."""
         return np.unique(np.asarray(self.labels).astype(str), return_inverse=True)[1].astype(np.int64)
+
+    @cached_property
+    def tested(self) -> npt.NDArray[np.bool_]:
+        """Which samples lie in a fold that is judged, [n]."""
+        return np.asarray(np.logical_or.reduce([self.test(fold) for fold in self.judged]))
 
     def test(self, fold: int) -> npt.NDArray[np.bool_]:
         """Return which samples lie in the held-out groups of a fold."""
@@ -170,8 +178,9 @@ def paired(differences: Floats) -> Paired:
 
 def _by_groups(one: Indices, other: Indices, samples: Samples, seed: int) -> Paired:
     """Return the difference in overall accuracy of two predictions, its interval by resampling whole groups."""
-    number = np.unique(samples.groups, return_inverse=True)[1]
-    gain = (one == samples.target).astype(np.int64) - (other == samples.target)
+    tested = samples.tested
+    number = np.unique(samples.groups[tested], return_inverse=True)[1]
+    gain = ((one == samples.target).astype(np.int64) - (other == samples.target))[tested]
     sums, sizes = np.bincount(number, gain), np.bincount(number)
     drawn = np.random.default_rng(seed).integers(0, len(sums), (RESAMPLES, len(sums)))
     low, high = np.quantile(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1), [0.025, 0.975])
@@ -189,18 +198,18 @@ def classification(
     reference: str = "raw",
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Classify every sample by classifiers trained on the groups of the other folds.
+    """Classify every sample of the judged folds by classifiers trained on the groups of the other four.
 
     `feature_sets` are arrays [n, d] (or one a fold) by name. Returns for every feature set and classifier the overall and
-    balanced accuracy over all samples and the overall accuracy of each fold; against `reference`, if it is among them, the
+    balanced accuracy over those samples and the overall accuracy of each fold; against `reference`, if it is among them, the
     difference in overall accuracy by the same classifier and best against best, intervals by resampling whole groups.
     Raises TableError for features or samples that do not fit.
     """
     _check(feature_sets, samples)
-    target, tests = samples.target, [samples.test(fold) for fold in range(samples.folds)]
+    target, tests = samples.target, {fold: samples.test(fold) for fold in samples.judged}
     predicted = {name: {key: np.zeros(len(target), np.int64) for key in classifiers} for name in feature_sets}
     for name, features in feature_sets.items():
-        for fold, test in enumerate(tests):
+        for fold, test in tests.items():
             array = _of_fold(features, fold)
             train_x, test_x = standardized(array[~test], array[test])
             for key in classifiers:
@@ -209,9 +218,9 @@ def classification(
     for name, found in predicted.items():
         result[name] = {
             key: {
-                "overall": float((guess == target).mean()),
-                "balanced": balanced(target, guess),
-                "folds": [float((guess == target)[test].mean()) for test in tests],
+                "overall": float((guess == target)[samples.tested].mean()),
+                "balanced": balanced(target[samples.tested], guess[samples.tested]),
+                "folds": {str(fold): float((guess == target)[test].mean()) for fold, test in tests.items()},
             }
             for key, guess in found.items()
         }
@@ -244,7 +253,7 @@ def draw(samples: Samples, per_class: int, number: int, seed: int = 0) -> tuple[
     Draw `number` depends on the seed, `per_class` and the number only. Raises TableError if a class has too few training
     samples in the fold.
     """
-    fold = number % samples.folds
+    fold = samples.judged[number % len(samples.judged)]
     test, target = samples.test(fold), samples.target
     rng = np.random.default_rng([seed, per_class, number])
     picks = []

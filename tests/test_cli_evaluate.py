@@ -10,7 +10,7 @@ import pytest
 from cli_world import esd
 from random_ladder import ladder_codec
 
-QUICK = ("--parts", "reconstruction,consistency", "--fold", 0)
+QUICK = ("--parts", "reconstruction,consistency")
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for band in ("blue", "green", "red", "nir", "swir1", "swir2"):
         frame[band] = rng.uniform(0.02, 0.18, len(frame))
     frame.to_parquet(folder / "pixels.parquet")
+    frame[frame["sample_id"] % 12 == 0].to_parquet(folder / "one_place.parquet")
     return folder
 
 
@@ -70,6 +71,7 @@ def test_bad_input_gives_one_line(folder: Path, tmp_path: Path) -> None:
     bad = {
         "not known; use": ("nobody", "--on", table),
         "fold5": (folder / "fold5{n}.safetensors", "--on", table),
+        "at least two": (codec, "--on", folder / "one_place.parquet", "--fold", 0, "--parts", "drift"),
         "is not there": (codec, "--on", tmp_path / "none.parquet"),
         "choose among": (codec, "--on", table, "--parts", "everything"),
         "not one of five": (codec, "--on", table, "--fold", 7),

@@ -15,7 +15,6 @@ from random_ladder import ladder_codec
 
 from esd.encoder.adapter import Runtime
 from esd.encoder.baselines import PrincipalComponents, Quantizer
-from esd.encoder.calibration import coverage, intervals
 from esd.encoder.consistency import (
     angles,
     between,
@@ -26,6 +25,7 @@ from esd.encoder.consistency import (
     same_ground,
     stable_years,
 )
+from esd.encoder.coverage import coverage, intervals
 from esd.encoder.fidelity import SEASONS, fidelity, gap_lengths, kinds, months, seasons
 from esd.encoder.harness import PARTS, Chip, Effort, Ground, averaged, evaluation, join, raw_features, rebuild
 from esd.encoder.ladder import classical_scores, drawn, rungs

@@ -70,7 +70,7 @@ def test_test_samples_do_not_reach_the_classifier() -> None:
     known = classification({"raw": features}, samples, QUICK)
     for key in QUICK:
         expected = (samples.target[samples.test(fold)] == _predicted(features, samples, fold, key)).mean()
-        assert known["raw"][key]["folds"][fold] == pytest.approx(expected)
+        assert known["raw"][key]["folds"][str(fold)] == pytest.approx(expected)
     assert not set(train) & set(test)
 
 
@@ -85,8 +85,19 @@ def test_features_of_each_fold_are_used_in_that_fold() -> None:
     samples = land()
     good, poor = blobs(samples, 0.1), blobs(samples, 50.0)
     found = classification({"mixed": (good, poor, poor, poor, poor)}, samples, ("knn1",))["mixed"]["knn1"]["folds"]
-    assert found[0] > 0.95
-    assert max(found[1:]) < 0.5
+    assert found.pop("0") > 0.95
+    assert max(found.values()) < 0.5
+
+
+def test_only_judged_folds_are_tested() -> None:
+    whole = land()
+    samples = Samples(whole.labels, whole.groups, judged=(3,))
+    features = blobs(samples, 1.0)
+    alone = classification({"raw": features}, samples, QUICK)["raw"]["knn3"]
+    all_folds = classification({"raw": features}, whole, QUICK)["raw"]["knn3"]["folds"]
+    assert alone["folds"] == {"3": all_folds["3"]}
+    assert alone["overall"] == all_folds["3"]
+    assert {draw(samples, 2, number)[0] for number in range(8)} == {3}
 
 
 @pytest.mark.parametrize("count", [1, 20])
