@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from esd.codec import Codec
 from esd.dekad import BANDS
 
+from .adapter import Runtime
 from .baselines import PrincipalComponents
 from .config import Config
 from .evaluate import Score, cloudy, score, scores
 from .fidelity import HIDDEN_SHARE, TEST_SEED
 from .fit import Fitted
+from .harness import Ground, evaluation
 from .model import multiply_adds
 from .sampling import Source, hide_dekads
 
@@ -32,7 +35,8 @@ class Compared:
     """Scores of the codec and of principal components on the same held-out pixel-years of one source.
 
     The keys of `results` are the methods; those of each value are "visible", "visible_clear" and "cloud_free" with
-    nothing hidden, and "hidden" and "hidden_clear" where a fifth of the dekads was.
+    nothing hidden, and "hidden" and "hidden_clear" where a fifth of the dekads was. `figures` are what
+    `harness.evaluation` finds of the codec: decoders, intervals, codes, consistency and drift.
     """
 
     source: str
@@ -40,6 +44,7 @@ class Compared:
     tested: int
     groups: tuple[str, ...]
     results: Mapping[str, Mapping[str, Score]]
+    figures: Mapping[str, Any] = field(default_factory=dict)
 
     def summary(self) -> dict[str, dict[str, dict[str, float]]]:
         """Return the overall figures of every method as plain numbers."""
@@ -77,7 +82,8 @@ def compare(codec: Codec, training: Source, held_out: Source) -> Compared:
     }
     groups = tuple(str(group) for group in np.unique(held_out.groups))
     results = {name: _judge(method, tested) for name, method in methods.items()}
-    return Compared(held_out.name, training.size, tested.size, groups, results)
+    figures = evaluation((Runtime(codec),), Ground(tested), None, ("reconstruction", "consistency", "drift"))
+    return Compared(held_out.name, training.size, tested.size, groups, results, figures)
 
 
 def _number(value: float, digits: int = 4) -> str:
@@ -126,6 +132,24 @@ def _data_table(config: Config, compared: Sequence[Compared]) -> list[str]:
         share, groups = f"{source.share / total:.2f}", ", ".join(row.groups[:LISTED]) + more
         cells = [row.source, source.licence or "-", share, f"{row.trained}", f"{row.tested}", groups]
         lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _more_table(compared: Sequence[Compared]) -> list[str]:
+    lines = [
+        "| source | MAE full / fast | 90 % intervals cover (visible, hidden) | bits | halves: angle, factor | half hidden |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in compared:
+        found = row.figures
+        errors = " / ".join(_number(part["whole"]["visible_clear"]["mae"]) for part in found["reconstruction"].values())
+        sure = found["intervals"] or {}
+        covered = ", ".join(_number(sure[name]["coverage"], 3) for name in ("visible", "hidden") if name in sure) or "-"
+        halves = found["consistency"]["halves"]
+        steady = "-" if "reason" in halves else f"{halves['angle']:.1f}, {halves['factor']:.2f}"
+        half = next(drift for drift in found["drift"] if drift["share"] == 0.5)
+        cost, bits = f"{half['cost']:+.1%}, {half['angle']:.1f}", f"{found['codes']['bits_by_level']:.2f}"
+        lines.append(f"| {row.source} | {errors} | {covered} | {bits} | {steady} | {cost} |")
     return lines
 
 
@@ -181,6 +205,16 @@ def model_card(codec: Codec, config: Config, fitted: Fitted, compared: Sequence[
         "## By band (blue <= 0.2, nothing hidden): MAE / RMSE",
         "",
         *_band_table(codec, compared),
+        "",
+        "## Decoders, intervals, codes and consistency",
+        "",
+        "MAE is on values of blue <= 0.2 with nothing hidden. Intervals are judged with a fifth of the dekads hidden.",
+        "'bits' of a code: the sum of the levels' entropies. 'halves': median angle (degrees) between embeddings of two",
+        "disjoint halves of a pixel-year's observations, and by what factor two different pixel-years (of the same class,",
+        "where known) lie further apart. 'half hidden': what hiding half of the observations costs in MAE on those left, and",
+        "how far the embedding moves.",
+        "",
+        *_more_table(compared),
         "",
         "## Limits",
         "",

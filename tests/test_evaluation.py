@@ -15,6 +15,7 @@ from random_ladder import ladder_codec
 
 from esd.encoder.adapter import Runtime
 from esd.encoder.baselines import PrincipalComponents, Quantizer
+from esd.encoder.card import compare
 from esd.encoder.consistency import (
     angles,
     between,
@@ -271,6 +272,14 @@ def test_mir_of_modis_stands_for_swir2(tmp_path: Path) -> None:
     found = table_source(tmp_path / "modis.parquet", "modis", 1.0)
     assert found.weights.sum(axis=(0, 2)).tolist() == [0, 0, 3, 0, 0, 3]
     assert found.values[:, 5].max() == np.float32(0.25)
+
+
+def test_what_a_card_tells_of_a_source() -> None:
+    training, test = split(pixels(200))
+    found = compare(ladder_codec(12), training, test)
+    assert set(found.figures["reconstruction"]) == {"full", "fast"}
+    assert found.figures["reconstruction"]["full"]["whole"]["visible"]["mae"] == found.results["ladder12"]["visible"].mae
+    assert found.figures["pixel_years"] == found.tested == test.size
 
 
 def test_raw_features_are_the_observations_where_all_are_seen() -> None:
