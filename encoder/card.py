@@ -211,7 +211,7 @@ def model_card(codec: Codec, config: Config, fitted: Fitted, compared: Sequence[
         "MAE is on values of blue <= 0.2 with nothing hidden. Intervals are judged with a fifth of the dekads hidden.",
         "'bits' of a code: the sum of the levels' entropies. 'halves': median angle (degrees) between embeddings of two",
         "disjoint halves of a pixel-year's observations, and by what factor two different pixel-years (of the same class,",
-        "where known) lie further apart. 'half hidden': what hiding half of the observations costs in MAE on those left, and",
+        "where known) lie further apart. 'half hidden': what hiding half of the observations costs in MAE on the rest, and",
         "how far the embedding moves.",
         "",
         *_more_table(compared),
