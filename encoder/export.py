@@ -14,8 +14,8 @@ from esd.codec import FORMAT, Codec
 from esd.dekad import BANDS, DEKADS, STEPS
 from esd.errors import EncoderError
 
-from .fit import Normalization
 from .model import ESDNet
+from .normalization import Normalization
 
 __all__ = ["LARGEST_FILE", "codec_bytes", "write_whole"]
 

@@ -70,7 +70,7 @@ def test_varied_pixels_without_gain_are_mixtures_at_another_phase() -> None:
     pixels = source(200)
     pixels.weights[:] = 1
     pixels.values[:] = np.random.default_rng(2).uniform(0.1, 0.4, pixels.values.shape)
-    values, weights = vary(pixels.values, pixels.weights, Augmentation(1.0, 0.5, 0.0), np.random.default_rng(3))
+    values, weights, _blended = vary(pixels.values, pixels.weights, Augmentation(1.0, 0.5, 0.0, 0.0), np.random.default_rng(3))
     assert (weights == 1).all()
     assert values.min() >= pixels.values.min()
     assert values.max() <= pixels.values.max()
@@ -81,7 +81,7 @@ def test_varied_pixels_without_gain_are_mixtures_at_another_phase() -> None:
 def test_a_batch_holds_every_source_by_its_share_and_is_drawn_from_the_seed() -> None:
     low, high = source(share=1.0), source(seed=1, share=3.0)
     low.values[:] = np.where(low.weights > 0, 0.01, 0)
-    sampling = Sampling(batch=80, augmentation=Augmentation(0, 0, 0))
+    sampling = Sampling(batch=80, augmentation=Augmentation(0, 0, 0, 0))
     first = draw_batch([low, high], sampling, np.random.default_rng((0, 7)))
     again = draw_batch([low, high], sampling, np.random.default_rng((0, 7)))
     np.testing.assert_array_equal(first.values, again.values)
