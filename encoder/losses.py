@@ -19,6 +19,8 @@ __all__ = ["COVERAGE", "Target", "total_loss"]
 
 COVERAGE = 0.9
 """Share of observations that an interval of the uncertainty is meant to hold."""
+LIGHT = 0.5
+"""What the error of the fast decoder counts beside that of the full one: the codes have to be easy to read too."""
 DISTILLED = 0.3
 """What the full decoder's output on every dekad counts beside the observations in training the fast decoder."""
 LABEL_SMOOTHING = 0.1
@@ -78,7 +80,7 @@ def total_loss(
 ) -> Tensor:
     """Return the loss of a step; `inputs` are the features of what is shown and of all observations, [n, 36, 12].
 
-    The fast decoder and the uncertainty learn from the codes without a say in them.
+    The uncertainty learns from the codes without a say in them.
     """
     shown, everything = inputs
     latent = model.latent(shown)
@@ -95,9 +97,9 @@ def total_loss(
         entropy = functional.cross_entropy(scores, classes[known], label_smoothing=LABEL_SMOOTHING, reduction="sum")
         loss = loss + training.land_cover * entropy / known.sum().clamp(min=1)
     for decoder in model.networks.keys() - {"encoder", "full", "uncertainty"}:
-        light = model.decode(values.detach(), decoder)
+        light = model.decode(values, decoder)
         like_full = functional.huber_loss(light * target.scale, predicted.detach() * target.scale)
-        loss = loss + target.cost(light) + DISTILLED * like_full
+        loss = loss + LIGHT * (target.cost(light) + DISTILLED * like_full)
     if "uncertainty" in model.networks:
         width = model.decode(values.detach(), "uncertainty")
         loss = loss + target.missed_width(predicted.detach(), width)
