@@ -68,9 +68,9 @@ class Training:
     bands are weighed: 0 counts errors of reflectance, 1 errors relative to a band's spread. `hidden_weight` is
     what an observation hidden from the encoder counts beside a visible one. `consistency` weighs how far the embedding
     of a partly hidden pixel-year lies from that of all its observations, by the averaged network; `land_cover` weighs
-    the cross entropy of a linear classifier on the embedding, thrown away afterwards. `precision` "bf16" halves the time on
-    processors that have it. `minutes` stops a run early (0: never); a run that it stopped is not reproducible. `patience` stops
-    it after as many reports without a lower error on the calibration pixels (0: never).
+    the cross entropy of a linear classifier on the embedding, thrown away afterwards. `precision` "bf16" halves the
+    time on processors that have it. `minutes` stops a run early (0: never); a run that it stopped is not reproducible.
+    `patience` stops it after as many reports without a lower error on the calibration pixels (0: never).
     """
 
     steps: int

@@ -132,7 +132,7 @@ class _Run:
             loss = total_loss(self.model, self.average, self.classifier, inputs, batch, target, training)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without types
+        loss.backward()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = training.learning_rate * _rate(self.step, training)

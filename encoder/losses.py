@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -66,7 +65,7 @@ def _unsteadiness(model: ESDNet, average: ESDNet, latent: Tensor, everything: Te
     """Return the mean squared distance of embeddings of partly hidden pixel-years from those of all observations."""
     with torch.no_grad():
         steady = average.bounded(average.latent(everything[changed]))
-    return cast(Tensor, (model.bounded(latent[changed]) - steady).square().mean())
+    return (model.bounded(latent[changed]) - steady).square().mean()
 
 
 def total_loss(

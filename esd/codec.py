@@ -1,14 +1,15 @@
 """The codec in NumPy: encodes and decodes with a trained network, without torch.
 
-A codec is one safetensors file. Its metadata key "esd" holds the FSQ levels, the normalisation and two lists of
-layers; the tensors hold their weights. Arrays inside are [pixels, time, channels] float32.
+A codec is one safetensors file. Its metadata key "esd" holds the FSQ levels, the number of steps, the normalisation and
+lists of layers: of the encoder, of one or more decoders of the same codes ("full" for results, "fast" for looking), and of
+the uncertainty where it has one; the tensors hold their weights, float32 or float16.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,22 +17,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .dekad import BANDS, DEKADS, STEPS
+from .dekad import BANDS, DEKADS
 from .errors import EncoderError
-from .fsq import FILL, FSQ
+from .fsq import FSQ
+from .layers import LAYERS, Layers, NarrowTail, Tail, run, split_tail, work_of
 
-__all__ = ["Codec", "fill_linear"]
+__all__ = ["Codec", "fill_linear", "other_encoder"]
 
 Floats = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.uint8]
-Tensors = Mapping[str, Floats]
+Codes = npt.NDArray[np.unsignedinteger]
 
 BATCH = 256
 """Pixels a matrix product takes at a time: few enough that a layer's arrays stay in the cache. Always padded to it, so
 that a pixel's result depends on its own numbers alone and not on where a tile was cut: BLAS may choose another summation
 for another shape."""
 
-FORMAT = 1
+FORMAT = 2
+FORMATS = (1, 2)
+"""Formats that are read. Format 1 has twelve steps, codes uint16 whatever their number, and one decoder."""
+STEPS_ALLOWED = (6, 12, 18)
 
 
 def fill_linear(values: Floats, weights: Weights, mean: Floats) -> Floats:
@@ -58,67 +63,11 @@ def fill_linear(values: Floats, weights: Weights, mean: Floats) -> Floats:
     return np.where(never, band_mean, filled).astype(np.float32, copy=False)
 
 
-def _linear(x: Floats, weight: Floats, bias: Floats) -> Floats:
-    flat = x.reshape(-1, x.shape[-1]) @ weight.T
-    flat += bias
-    return flat.reshape(*x.shape[:-1], -1)
-
-
-def _conv(x: Floats, tensors: Tensors, name: str) -> Floats:
-    weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
-    kernel = weight.shape[2]
-    if kernel == 1:
-        return _linear(x, weight[:, :, 0], bias)
-    padded = np.pad(x, ((0, 0), (kernel // 2, kernel // 2), (0, 0)))
-    views = [padded[:, k : k + x.shape[1]] for k in range(kernel)]
-    stacked = np.concatenate(views, axis=2)
-    return _linear(stacked, weight.transpose(0, 2, 1).reshape(weight.shape[0], -1), bias)
-
-
-def _relu(x: Floats, out: Floats | None = None) -> Floats:
-    return np.maximum(x, np.float32(0), out=out)
-
-
-def _residual(x: Floats, tensors: Tensors, name: str) -> Floats:
-    hidden = _conv(_relu(x), tensors, f"{name}.0")
-    change = _conv(_relu(hidden, out=hidden), tensors, f"{name}.1")
-    return np.add(x, change, out=change)
-
-
-def _fold(x: Floats, tensors: Tensors, name: str) -> Floats:
-    weight = tensors[f"{name}.weight"]
-    group = weight.shape[1] // x.shape[2]
-    return _linear(x.reshape(x.shape[0], x.shape[1] // group, -1), weight, tensors[f"{name}.bias"])
-
-
-def _unfold(x: Floats, tensors: Tensors, name: str) -> Floats:
-    wide = _linear(x, tensors[f"{name}.weight"], tensors[f"{name}.bias"])
-    return wide.reshape(x.shape[0], DEKADS, -1)
-
-
-def _mix(x: Floats, tensors: Tensors, name: str) -> Floats:
-    hidden = np.matmul(tensors[f"{name}.0.weight"], x)
-    hidden += tensors[f"{name}.0.bias"][:, None]
-    mixed = np.matmul(tensors[f"{name}.1.weight"], _relu(hidden, out=hidden))
-    mixed += tensors[f"{name}.1.bias"][:, None]
-    return np.add(x, mixed, out=mixed)
-
-
-LAYERS: dict[str, Callable[[Floats, Tensors, str], Floats]] = {
-    "conv": _conv,
-    "relu": lambda x, _tensors, _name: _relu(x),
-    "residual": _residual,
-    "fold": _fold,
-    "unfold": _unfold,
-    "mix": _mix,
-    "linear": lambda x, tensors, name: _linear(x, tensors[f"{name}.weight"], tensors[f"{name}.bias"]),
-}
-
-
 class Codec:
-    """A trained encoder and decoder, read from the bytes of a codec file.
+    """A trained encoder and its decoders, read from the bytes of a codec file.
 
-    Raises EncoderError if the bytes are not a codec file, are of another format version, or name unknown layers.
+    `decoders` names the decoders, the first of them "full". Raises EncoderError if the bytes are not a codec file, are of
+    another format version, or name layers that are unknown or do not fit together.
     """
 
     def __init__(self, data: bytes, source: str = "codec") -> None:
@@ -127,7 +76,11 @@ class Codec:
         self.spec, self._tensors = _parse(data, source)
         self.id: str = self.spec["id"]
         self.bands: tuple[str, ...] = tuple(self.spec["bands"])
-        self.fsq = FSQ(self.spec["levels"])
+        self.steps: int = self.spec["steps"]
+        self.fsq = FSQ(self.spec["levels"], np.uint16 if self.spec["format"] == 1 else None)
+        self.layers = _layers_of(self.spec)
+        self.decoders = tuple(name for name in self.layers if name not in ("encoder", "uncertainty"))
+        self._scratch = self._checked(source)
 
     @classmethod
     def load(cls, path: str | Path) -> Codec:
@@ -140,6 +93,21 @@ class Codec:
     def __repr__(self) -> str:
         return f"Codec({self.id!r}, sha256={self.sha256[:12]})"
 
+    def _checked(self, source: str) -> int:
+        """Run every part on one pixel; return the most numbers that a layer holds. Raises EncoderError where one fails."""
+        dims, bands = self.fsq.dims, len(self.bands)
+        codes, dekads, most = (self.steps, dims), (DEKADS, bands), 0
+        for part, layers in self.layers.items():
+            start, end = ((DEKADS, 2 * bands), codes) if part == "encoder" else (codes, dekads)
+            try:
+                result, held = work_of(layers, self._tensors, np.zeros((*start, 1), dtype=np.float32))
+            except (KeyError, ValueError, IndexError) as error:
+                raise EncoderError(f"{source}: the layers of {part!r} do not fit together ({error}); train it again") from error
+            if result.shape[:2] != end:
+                raise EncoderError(f"{source}: {part!r} ends at {result.shape[:2]} (time, channels), not at {end}")
+            most = max(most, held)
+        return most
+
     @cached_property
     def mean(self) -> Floats:
         """Mean reflectance of each band that the network was trained with, shape (6,)."""
@@ -151,80 +119,165 @@ class Codec:
         return np.array(self.spec["std"], dtype=np.float32)
 
     @property
+    def code_dtype(self) -> np.dtype[np.unsignedinteger]:
+        """Type that codes are stored in: uint8 for at most 255 of them, else uint16."""
+        return self.fsq.dtype
+
+    @property
+    def fill(self) -> int:
+        """The code that stands for "no data": the largest number of `code_dtype`."""
+        return self.fsq.fill
+
+    @property
+    def dims(self) -> int:
+        """How many numbers the embedding of one pixel and window has: steps times dimensions of a code."""
+        return self.steps * self.fsq.dims
+
+    @property
     def bytes_per_pixel_year(self) -> float:
         """Bytes that the codes of one pixel and window take as stored, before lossless compression."""
-        return STEPS * np.dtype(np.uint16).itemsize
+        return self.steps * self.code_dtype.itemsize
 
-    @cached_property
+    @property
+    def has_uncertainty(self) -> bool:
+        """Whether the codec tells how sure its reflectance is."""
+        return "uncertainty" in self.layers
+
+    @property
     def scratch_bytes(self) -> int:
         """Bytes that encoding or decoding works in at most, whatever the number of pixels: batches have a fixed size."""
-        widest = max(
-            tensor.size // tensor.shape[0] + tensor.shape[0] for tensor in self._tensors.values() if tensor.ndim > 1
-        )
-        return 3 * BATCH * DEKADS * widest * 4
+        return BATCH * self._scratch * 4
 
     def features(self, values: Floats, weights: Weights) -> Floats:
         """Return the network's input: [36, 6, n] values and weights to [n, 36, 12] float32."""
+        return self._features(values, weights).transpose(2, 0, 1)
+
+    def _features(self, values: Floats, weights: Weights) -> Floats:
         filled = fill_linear(values, weights, self.mean)
         normal = (filled - self.mean[:, None]) / self.std[:, None]
-        stacked = np.concatenate([normal, (weights > 0).astype(np.float32)], axis=1)
-        return np.ascontiguousarray(stacked.transpose(2, 0, 1))
+        return np.concatenate([normal, (weights > 0).astype(np.float32)], axis=1)
 
-    def encode(self, values: Floats, weights: Weights) -> npt.NDArray[np.uint16]:
+    def unbounded(self, values: Floats, weights: Weights) -> Floats:
+        """Return what the encoder gives before it is rounded to codes: [36, 6, n] to float32 [n, steps, dims of a code]."""
+        parts = [
+            self._encoded(values[..., start : start + BATCH], weights[..., start : start + BATCH])
+            for start in range(0, values.shape[2], BATCH)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, self.steps, self.fsq.dims), dtype=np.float32)
+
+    def _encoded(self, values: Floats, weights: Weights) -> Floats:
+        count = values.shape[2]
+        x = _padded(self._features(values, weights), np.float32(0))
+        return run(self.layers["encoder"], self._tensors, x).transpose(2, 0, 1)[:count]
+
+    def encode(self, values: Floats, weights: Weights) -> Codes:
         """Encode dekads to codes.
 
         `values` float32 reflectance and `weights` uint8 observation counts are [36, 6, ...]; a value whose weight is 0
-        is not looked at. Returns uint16 [12, ...]; 65535 where a pixel was not observed at all.
+        is not looked at. Returns codes [steps, ...] of `code_dtype`; `fill` where a pixel was not observed at all.
         """
         shape = values.shape[2:]
         flat_values = values.reshape(DEKADS, len(BANDS), -1)
         flat_weights = weights.reshape(DEKADS, len(BANDS), -1)
         seen = (flat_weights > 0).any(axis=(0, 1))
-        codes = np.full((STEPS, flat_values.shape[2]), FILL, dtype=np.uint16)
+        codes = np.full((self.steps, flat_values.shape[2]), self.fill, dtype=self.code_dtype)
         chosen = np.flatnonzero(seen)
         for start in range(0, chosen.size, BATCH):
             part = chosen[start : start + BATCH]
-            raw = self._run("encoder", self.features(flat_values[..., part], flat_weights[..., part]))
-            codes[:, part] = self.fsq.quantize(raw).T
-        return codes.reshape((STEPS, *shape))
+            codes[:, part] = self.fsq.quantize(self._encoded(flat_values[..., part], flat_weights[..., part])).T
+        return codes.reshape((self.steps, *shape))
 
     def decode(
         self,
-        codes: npt.NDArray[np.uint16],
+        codes: Codes,
         dekads: Sequence[int] | None = None,
         bands: Sequence[str] | None = None,
+        decoder: str = "full",
     ) -> Floats:
-        """Decode codes to reflectance: uint16 [12, ...] to float32 [36, 6, ...]; 0 where a code is 65535.
+        """Decode codes to reflectance: [steps, ...] to float32 [36, 6, ...]; 0 where a code is `fill`.
 
-        `dekads` (0 to 35) and `bands` keep some of them only. Raises EncoderError if a code is neither 65535 nor in the
-        codebook.
+        `dekads` (0 to 35) and `bands` keep some of them only, and only what they need is computed: the same numbers, to the
+        bit. `decoder` is one of `decoders`. Raises EncoderError if the codec lacks it, or if a code is neither `fill` nor in
+        the codebook.
         """
-        shape = codes.shape[1:]
-        flat = codes.reshape(STEPS, -1)
-        legal = (flat < self.fsq.size).all(axis=0)
-        if not (legal | (flat == FILL).any(axis=0)).all():
-            worst = int(flat[flat != FILL].max())
-            raise EncoderError(
-                f"code {worst} is not in the codebook of {self.id} ({self.fsq.size} codes); another encoder wrote it"
-            )
-        times = np.array(range(DEKADS) if dekads is None else dekads)
-        names = np.array([self.bands.index(band) for band in (bands or self.bands)])
-        result = np.zeros((len(times), len(names), flat.shape[1]), dtype=np.float32)
-        chosen = np.flatnonzero(legal)
-        for start in range(0, chosen.size, BATCH):
-            part = chosen[start : start + BATCH]
-            output = self._run("decoder", self.fsq.indices_to_values(flat[:, part].T))
-            kept = output[:, times[:, None], names] * self.std[names] + self.mean[names]
-            result[..., part] = kept.transpose(1, 2, 0)
+        if decoder not in self.decoders:
+            raise EncoderError(f"{self.id} has no decoder {decoder!r}; it has {', '.join(self.decoders)}")
+        return self._decoded(decoder, codes, dekads, bands)
+
+    def interval(self, codes: Codes, dekads: Sequence[int] | None = None, bands: Sequence[str] | None = None) -> Floats:
+        """Return half the width of the 90 % interval around decoded reflectance: [steps, ...] to float32 [36, 6, ...].
+
+        0 where a code is `fill`; `dekads` and `bands` as in `decode`. Raises EncoderError if the codec has no uncertainty.
+        """
+        if not self.has_uncertainty:
+            raise EncoderError(f"{self.id} does not tell its uncertainty; use the error plane, or an encoder that does")
+        return self._decoded("uncertainty", codes, dekads, bands)
+
+    def _decoded(self, part: str, codes: Codes, dekads: Sequence[int] | None, bands: Sequence[str] | None) -> Floats:
+        shape, flat = codes.shape[1:], codes.reshape(self.steps, -1)
+        legal = self._legal(flat)
+        body, tail = self._parts[part]
+        names = [self.bands.index(band) for band in (bands or self.bands)]
+        times = range(DEKADS) if dekads is None else dekads
+        narrow = tail.narrowed(times, names)
+        result = np.empty((len(times) * len(names), flat.shape[1]), dtype=np.float32)
+        for start in range(0, flat.shape[1], BATCH):
+            batch = slice(start, start + BATCH)
+            if legal[batch].any():
+                self._decode_batch(body, narrow, flat[:, batch], result[:, batch])
+        if part == "uncertainty":
+            np.exp(result, out=result, where=legal)
+        result[:, ~legal] = 0
         return result.reshape((len(times), len(names), *shape))
 
-    def _run(self, part: str, x: Floats) -> Floats:
-        count = x.shape[0]
-        if count < BATCH:
-            x = np.concatenate([x, np.zeros((BATCH - count, *x.shape[1:]), dtype=np.float32)])
-        for layer in self.spec[part]:
-            x = LAYERS[layer["op"]](x, self._tensors, layer.get("name", ""))
-        return x[:count]
+    def _decode_batch(self, body: Layers, tail: NarrowTail, codes: Codes, result: Floats) -> None:
+        padded = _padded(codes, self.fill)
+        values = np.take(self.fsq.codebook_with_fill, padded.T, axis=0).transpose(1, 2, 0)
+        result[...] = tail(run(body, self._tensors, values))[:, : codes.shape[1]]
+
+    def _legal(self, flat: Codes) -> npt.NDArray[np.bool_]:
+        legal: npt.NDArray[np.bool_] = (flat < self.fsq.size).all(axis=0)
+        if not legal.all():
+            strange = flat[(flat >= self.fsq.size) & (flat != self.fill)]
+            if strange.size:
+                known = f"{self.fsq.size} codes"
+                raise EncoderError(f"code {strange.max()} is not in the codebook of {self.id} ({known}); another encoder wrote it")
+        return legal
+
+    @cached_property
+    def _parts(self) -> dict[str, tuple[Layers, Tail]]:
+        """The decoders and the uncertainty, each as layers and a last one that gives reflectance or the log of it."""
+        parts = {name: split_tail(self.layers[name], self._tensors, self.std, self.mean) for name in self.decoders}
+        if self.has_uncertainty:
+            offset = np.log(self.std * np.float32(self.spec["uncertainty"]["factor"]))
+            parts["uncertainty"] = split_tail(self.layers["uncertainty"], self._tensors, np.ones_like(self.std), offset)
+        return parts
+
+
+def other_encoder(what: str, sha256: str, codec: Codec, name: str | None = None) -> str:
+    """Return the message for codes, or what was made of them, that another encoder than `codec` wrote."""
+    wrote = f"{name} ({sha256[:12]})" if name else sha256[:12]
+    return (
+        f"{what} of encoder {wrote}, not of {codec.id} ({codec.sha256[:12]}); give that one: 'esd info --encoders' lists "
+        f"those of the package, and every cube holds its own (--encoder CUBE)"
+    )
+
+
+def _padded(x: npt.NDArray[Any], fill: Any) -> npt.NDArray[Any]:
+    """Return an array with BATCH pixels, the last axis."""
+    count = x.shape[-1]
+    if count == BATCH:
+        return x
+    whole = np.full((*x.shape[:-1], BATCH), fill, dtype=x.dtype)
+    whole[..., :count] = x
+    return whole
+
+
+def _layers_of(spec: Mapping[str, Any]) -> dict[str, Layers]:
+    """Return the lists of layers of a codec file by name: "encoder", each decoder, "uncertainty" where it has one."""
+    decoders = {"full": spec["decoder"]} if spec["format"] == 1 else spec["decoders"]
+    uncertain = {"uncertainty": spec["uncertainty"]["layers"]} if spec.get("uncertainty") else {}
+    return {"encoder": spec["encoder"], **decoders, **uncertain}
 
 
 def _parse(data: bytes, source: str) -> tuple[dict[str, Any], dict[str, Floats]]:
@@ -237,9 +290,15 @@ def _parse(data: bytes, source: str) -> tuple[dict[str, Any], dict[str, Floats]]
         spec = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["esd"])
     except (SafetensorError, KeyError, ValueError) as error:
         raise EncoderError(f"{source} is not a codec file ({error}); make one with 'esd train'") from error
-    if spec.get("format") != FORMAT:
-        raise EncoderError(f"{source} has codec format {spec.get('format')}; this version of esd reads format {FORMAT}")
-    unknown = {layer["op"] for part in ("encoder", "decoder") for layer in spec[part]} - LAYERS.keys()
+    if spec.get("format") not in FORMATS:
+        raise EncoderError(f"{source} has codec format {spec.get('format')}; this version of esd reads format 1 and {FORMAT}")
+    try:
+        parts = _layers_of(spec)
+        unknown = {layer["op"] for layers in parts.values() for layer in layers} - LAYERS.keys()
+    except (KeyError, TypeError) as error:
+        raise EncoderError(f"{source} is not a codec file (its description lacks {error}); make one with 'esd train'") from error
+    if spec.get("steps") not in STEPS_ALLOWED or not parts.get("full"):
+        raise EncoderError(f"{source} has {spec.get('steps')} steps; a codec has 6, 12 or 18 and a decoder named full")
     if unknown:
         raise EncoderError(f"{source} has layers {sorted(unknown)} that this version of esd does not know; update esd")
     return spec, {name: tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}

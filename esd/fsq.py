@@ -17,20 +17,21 @@ from .errors import EncoderError
 __all__ = ["FILL", "FSQ"]
 
 FILL = 65535
-"""The code that stands for "no data" in uint16 arrays of codes; above every legal index."""
+"""The code that stands for "no data" in uint16 arrays of codes; above every legal index. In uint8 it is 255: `FSQ.fill`."""
 
 Floats = npt.NDArray[np.float32]
-Codes = npt.NDArray[np.uint16]
+Codes = npt.NDArray[np.unsignedinteger]
 
 
 class FSQ:
     """A codebook given by its number of levels in each dimension.
 
-    Values run from -1 to +1 for odd level counts and from -1 to 1 - 2 / L for even ones.
+    Values run from -1 to +1 for odd level counts and from -1 to 1 - 2 / L for even ones. Codes are of `dtype`: uint8 where
+    it holds them and `fill`, else uint16, if none is given.
     Raises EncoderError if a level count is below 2 or there are more codes than a uint16 beside FILL can hold.
     """
 
-    def __init__(self, levels: tuple[int, ...] | list[int]) -> None:
+    def __init__(self, levels: tuple[int, ...] | list[int], dtype: npt.DTypeLike | None = None) -> None:
         self.levels = tuple(int(level) for level in levels)
         if not self.levels or min(self.levels) < 2:
             raise EncoderError(f"FSQ levels {self.levels} are not valid; each must be at least 2")
@@ -38,6 +39,8 @@ class FSQ:
         if self.size > FILL:
             raise EncoderError(f"FSQ levels {self.levels} make {self.size} codes; at most {FILL} fit into uint16")
         self.basis = tuple(math.prod(self.levels[:i]) for i in range(len(self.levels)))
+        smallest = np.uint8 if self.size <= np.iinfo(np.uint8).max else np.uint16
+        self.dtype: np.dtype[np.unsignedinteger] = np.dtype(smallest if dtype is None else dtype)
 
     def __repr__(self) -> str:
         return f"FSQ(levels={self.levels})"
@@ -46,6 +49,11 @@ class FSQ:
     def dims(self) -> int:
         """Number of dimensions of a code's value."""
         return len(self.levels)
+
+    @property
+    def fill(self) -> int:
+        """The code that stands for "no data": the largest number of `dtype`."""
+        return int(np.iinfo(self.dtype).max)
 
     @cached_property
     def half_width(self) -> Floats:
@@ -59,8 +67,8 @@ class FSQ:
 
     @cached_property
     def codebook_with_fill(self) -> Floats:
-        """The codebook padded with zeros to 65,536 rows, so that any uint16, FILL too, can be looked up."""
-        table = np.zeros((FILL + 1, self.dims), dtype=np.float32)
+        """The codebook padded with zeros to `fill` + 1 rows, so that any number of `dtype` can be looked up."""
+        table = np.zeros((self.fill + 1, self.dims), dtype=np.float32)
         table[: self.size] = self.codebook
         return table
 
@@ -70,8 +78,8 @@ class FSQ:
         return (index // np.array(self.basis)) % np.array(self.levels)
 
     def levels_to_indices(self, levels: npt.ArrayLike) -> Codes:
-        """Return the index of each level tuple: shape (..., dims) to (...), uint16."""
-        return (np.asarray(levels, dtype=np.int64) @ np.array(self.basis)).astype(np.uint16)
+        """Return the index of each level tuple: shape (..., dims) to (...), of `dtype`."""
+        return (np.asarray(levels, dtype=np.int64) @ np.array(self.basis)).astype(self.dtype)
 
     def levels_to_values(self, levels: npt.ArrayLike) -> Floats:
         """Return the value of each level tuple, shape (..., dims), float32."""
@@ -79,11 +87,11 @@ class FSQ:
         return (np.asarray(levels).astype(np.float32) - half) / half
 
     def indices_to_values(self, indices: npt.NDArray[np.integer]) -> Floats:
-        """Return the value of each index: shape (...) to (..., dims). FILL gives zeros: mask it by the index."""
+        """Return the value of each index: shape (...) to (..., dims). `fill` gives zeros: mask it by the index."""
         return self.codebook_with_fill[indices]
 
     def quantize(self, raw: Floats) -> Codes:
-        """Return the index of the code nearest to unbounded encoder output: shape (..., dims) to (...), uint16.
+        """Return the index of the code nearest to unbounded encoder output: shape (..., dims) to (...), of `dtype`.
 
         The bound is that of vector-quantize-pytorch's FSQ (eps 1e-3): tanh scaled to the levels, shifted by half
         a level where their number is even; rounding is half to even.

@@ -1,0 +1,185 @@
+"""The layers of a codec in NumPy, and the last one of a decoder in parts.
+
+Arrays are [time, channels, pixels] float32, pixels last: every layer is then a matrix product of the weights as they are
+stored, its result lies as reflectance does, and joining or splitting time steps moves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .dekad import DEKADS
+
+__all__ = ["LAYERS", "Layers", "Tail", "Tensors", "run", "split_tail", "work_of"]
+
+Floats = npt.NDArray[np.float32]
+Tensors = Mapping[str, Floats]
+Layers = Sequence[Mapping[str, Any]]
+
+BLOCK_DEKADS, BLOCK_BANDS = 6, 2
+"""The last layer of a decoder that ends in `expand` is computed in blocks of so many dekads and bands: red and nir, which
+most indices need, are one block."""
+
+
+def _linear(x: Floats, weight: Floats, bias: Floats) -> Floats:
+    result: Floats = np.matmul(weight, x)
+    result += bias[:, None]
+    return result
+
+
+def _conv(x: Floats, tensors: Tensors, name: str) -> Floats:
+    weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+    kernel = weight.shape[2]
+    if kernel == 1:
+        return _linear(x, weight[:, :, 0], bias)
+    time, channels, pixels = x.shape
+    padded = np.zeros((time + kernel - 1, channels, pixels), dtype=np.float32)
+    padded[kernel // 2 : kernel // 2 + time] = x
+    # What a step sees, `kernel` steps of all channels, lies together in `padded` already.
+    seen = np.lib.stride_tricks.as_strided(padded, (time, kernel * channels, pixels), padded.strides, writeable=False)
+    return _linear(seen, weight.transpose(0, 2, 1).reshape(weight.shape[0], -1), bias)
+
+
+def _relu(x: Floats, out: Floats | None = None) -> Floats:
+    # A column of zeros and not one zero: NumPy then runs along the pixels, which takes half the time.
+    return np.maximum(x, np.zeros((x.shape[-2], 1), dtype=np.float32), out=out)
+
+
+def _residual(x: Floats, tensors: Tensors, name: str) -> Floats:
+    hidden = _conv(_relu(x), tensors, f"{name}.0")
+    change = _conv(_relu(hidden, out=hidden), tensors, f"{name}.1")
+    return np.add(x, change, out=change)
+
+
+def _named(x: Floats, tensors: Tensors, name: str) -> Floats:
+    return _linear(x, tensors[f"{name}.weight"], tensors[f"{name}.bias"])
+
+
+def _fold(x: Floats, tensors: Tensors, name: str) -> Floats:
+    joined = tensors[f"{name}.weight"].shape[1]
+    return _named(x.reshape(-1, joined, x.shape[2]), tensors, name)
+
+
+def _split(x: Floats, tensors: Tensors, name: str) -> Floats:
+    return _named(x, tensors, name).reshape(DEKADS, -1, x.shape[2])
+
+
+def _flatten(x: Floats, tensors: Tensors, name: str) -> Floats:
+    return _named(x.reshape(1, -1, x.shape[2]), tensors, name)
+
+
+def _mix(x: Floats, tensors: Tensors, name: str) -> Floats:
+    rows = x.reshape(x.shape[0], -1)
+    hidden = _linear(rows, tensors[f"{name}.0.weight"], tensors[f"{name}.0.bias"])
+    mixed = _linear(_relu(hidden, out=hidden), tensors[f"{name}.1.weight"], tensors[f"{name}.1.bias"])
+    mixed += rows
+    return mixed.reshape(x.shape)
+
+
+LAYERS: dict[str, Callable[[Floats, Tensors, str], Floats]] = {
+    "conv": _conv,
+    "relu": lambda x, _tensors, _name: _relu(x, out=x),
+    "residual": _residual,
+    "fold": _fold,
+    "unfold": _split,
+    "mix": _mix,
+    "linear": _named,
+    "flatten": _flatten,
+    "expand": _split,
+}
+"""What each operation of a codec file does; `relu` may overwrite its input, which nothing else looks at."""
+
+
+def run(layers: Layers, tensors: Tensors, x: Floats) -> Floats:
+    """Run layers one after the other on [time, channels, pixels]; may overwrite `x`."""
+    for layer in layers:
+        x = LAYERS[layer["op"]](x, tensors, layer.get("name", ""))
+    return x
+
+
+def work_of(layers: Layers, tensors: Tensors, x: Floats) -> tuple[Floats, int]:
+    """Run layers on one pixel; return the result and the most numbers that a layer holds for it, input and all."""
+    most = x.size
+    for layer in layers:
+        result = run([layer], tensors, x)
+        hidden = tensors.get(f"{layer.get('name', '')}.0.weight")
+        inside = 0 if hidden is None else hidden.size * x.size // (hidden.shape[1] * x.shape[0 if layer["op"] == "mix" else 1])
+        first = tensors.get(f"{layer.get('name', '')}.weight", hidden)
+        wide = first.shape[2] if first is not None and first.ndim == 3 else 1
+        most = max(most, wide * (2 * x.size + inside) + inside + 2 * result.size)
+        x = result
+    return x, most
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The last layer of a decoder in groups of rows, each a matrix product of one fixed shape.
+
+    So a number comes out the same, to the bit, whether it is asked for alone or with all others: BLAS may choose another
+    summation for another shape. `weight` is [group, row, channel], all for one time step, or [1, row, channel] where the
+    groups are the time steps of the input; `bias` is [group, row, 1]. `place` [dekad, band] tells which number of
+    [group, row] is asked for.
+    """
+
+    weight: Floats
+    bias: Floats
+    place: npt.NDArray[np.intp]
+
+    def narrowed(self, dekads: Sequence[int], bands: Sequence[int]) -> NarrowTail:
+        """Return the part of the layer that some dekads and bands need."""
+        wanted = self.place[np.ix_(dekads, bands)].ravel()
+        rows = self.bias.shape[1]
+        groups, position = np.unique(wanted // rows, return_inverse=True)
+        by_time = self.weight.shape[0] == 1
+        weight = self.weight[0] if by_time else self.weight[groups]
+        return NarrowTail(weight, self.bias[groups], groups if by_time else None, position.reshape(-1) * rows + wanted % rows)
+
+
+@dataclass(frozen=True)
+class NarrowTail:
+    """The groups of a `Tail` that are asked for; `rows` are the numbers asked for among those of the groups."""
+
+    weight: Floats
+    bias: Floats
+    times: npt.NDArray[np.intp] | None
+    rows: npt.NDArray[np.intp]
+
+    def __call__(self, x: Floats) -> Floats:
+        """Return the numbers asked for, [dekad x band, pixels], from the input of the layer."""
+        wide: Floats = np.matmul(self.weight, x[0] if self.times is None else x[self.times])
+        wide += self.bias
+        return wide.reshape(-1, x.shape[2])[self.rows]
+
+
+def _blocks_of_expand(bands: int) -> npt.NDArray[np.intp]:
+    """Return the rows of an `expand` in the order of its blocks: [block, row of the block]."""
+    paired = BLOCK_BANDS if bands % BLOCK_BANDS == 0 else 1
+    rows = np.arange(DEKADS * bands).reshape(DEKADS // BLOCK_DEKADS, BLOCK_DEKADS, bands // paired, paired)
+    return rows.transpose(0, 2, 1, 3).reshape(-1, BLOCK_DEKADS * paired)
+
+
+def split_tail(layers: Layers, tensors: Tensors, scale: Floats, offset: Floats) -> tuple[Layers, Tail]:
+    """Return the layers of a decoder before the last one, and the last one with a scale and an offset of each band in it.
+
+    Where the last layer is none of `expand`, `unfold` and `linear`, scale and offset become a layer of their own.
+    """
+    bands, last = len(scale), layers[-1]
+    place = np.arange(DEKADS * bands).reshape(DEKADS, bands)
+    if last["op"] not in ("expand", "unfold", "linear"):
+        bias = np.broadcast_to(offset[:, None], (DEKADS, bands, 1)).copy()
+        return layers, Tail(np.diag(scale)[None], bias, place)
+    weight, bias = tensors[f"{last['name']}.weight"], tensors[f"{last['name']}.bias"]
+    repeats = len(bias) // bands
+    weight = weight * np.tile(scale, repeats)[:, None]
+    bias = bias * np.tile(scale, repeats) + np.tile(offset, repeats)
+    if last["op"] == "expand":
+        order = _blocks_of_expand(bands)
+        place = np.argsort(order.ravel()).reshape(DEKADS, bands)
+        return layers[:-1], Tail(weight[order], bias[order][..., None], place)
+    groups = DEKADS * bands // len(bias)
+    return layers[:-1], Tail(weight[None], np.broadcast_to(bias[None, :, None], (groups, len(bias), 1)).copy(), place)
