@@ -51,10 +51,12 @@ def train(
         raise EncoderError(f"--out {out} is a file; give a folder")
     import torch
 
+    from esd.encoder.memory import keep_freed_memory
     from esd.encoder.train import build_sources
     from esd.encoder.train import train as run
 
     torch.set_num_threads(threads)
+    keep_freed_memory()
     with bar("Training") as progress:
         progress.done(0, described.training.steps, "reading the sources")
         makers = {"scenes": scenes_source, "simulator": simulator_source}
@@ -107,15 +109,16 @@ def _known_options(row: SourceConfig, *names: str) -> None:
 
 
 def simulator_source(row: SourceConfig, _folder: Path) -> Source:
-    """Make a source of simulated pixel-years; options `pixels`, `seed` and `years` ("1990/2023")."""
+    """Make a source of simulated pixel-years; options `pixels`, `seed`, `years` ("1990/2023") and `labels` (true)."""
     from esd.dekad import parse_windows
     from esd.encoder.sampling import Source
     from esd.ingest.pixel_years import simulate_pixels
 
-    _known_options(row, "pixels", "seed", "years")
+    _known_options(row, "pixels", "seed", "years", "labels")
     span = parse_windows(_option(row, "years", "1990/2023"))
     made = simulate_pixels(_option(row, "pixels", 20000), _option(row, "seed", 0), (span[0].year, span[-1].year))
-    return Source(row.name, made.values, made.weights, made.groups, row.share, made.labels)
+    labels = made.labels if _option(row, "labels", True) else None
+    return Source(row.name, made.values, made.weights, made.groups, row.share, labels)
 
 
 def scenes_source(row: SourceConfig, folder: Path) -> Source:

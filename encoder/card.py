@@ -19,7 +19,6 @@ from .evaluate import Score, cloudy, score, scores
 from .fidelity import HIDDEN_SHARE, TEST_SEED
 from .fit import Fitted
 from .harness import Ground, evaluation
-from .model import multiply_adds
 from .sampling import Source, hide_dekads
 
 __all__ = ["Compared", "compare", "model_card"]
@@ -164,16 +163,16 @@ def _limits(config: Config) -> list[str]:
 
 
 def _head(codec: Codec, config: Config, fitted: Fitted, command: str) -> list[str]:
-    work, training, last = multiply_adds(fitted.model), config.training, fitted.curve[-1]
+    work, training, last = fitted.model.work, config.training, fitted.curve[-1]
     levels = " x ".join(map(str, codec.fsq.levels))
     return [
         f"# {codec.id}",
         "",
-        f"{levels} levels ({codec.fsq.size} codes) at each of 12 steps: {codec.bytes_per_pixel_year:g} bytes a pixel-year",
-        "of 36 dekads x 6 bands.",
+        f"{levels} levels ({codec.fsq.size} codes) at each of {codec.steps} steps: {codec.bytes_per_pixel_year:g} bytes a",
+        "pixel-year of 36 dekads x 6 bands.",
         "",
-        f"- file: {len(codec.data)} bytes, float32, SHA-256 `{codec.sha256}`",
-        f"- work: {work['encoder']:,} multiply-adds a pixel-year to encode, {work['decoder']:,} to decode",
+        f"- file: {len(codec.data)} bytes, SHA-256 `{codec.sha256}`",
+        f"- work: {', '.join(f'{count:,} ({part})' for part, count in work.items())} multiply-adds a pixel-year",
         f"- training: {last.step} steps of {training.batch} pixel-years, seed {training.seed}, {training.precision}",
         f"- time: {last.seconds / 60:.0f} minutes on one thread of a shared processor",
         f"- made by: `{command}`",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from esd.dekad import STEPS
 from esd.errors import EncoderError
 
 from .sampling import Augmentation, Hiding
@@ -16,16 +17,24 @@ from .sampling import Augmentation, Hiding
 __all__ = ["Config", "Data", "Model", "SourceConfig", "Training"]
 
 Row = TypeVar("Row")
+Layers = tuple[tuple[str | int, ...], ...]
 TABLES = ("model", "data", "training", "hiding", "augmentation")
 
 
 @dataclass(frozen=True)
 class Model:
-    """Levels of the quantizer and the layers on both sides of it (see `esd.encoder.model.Layer`)."""
+    """Levels of the quantizer, steps a year and the layers of each network (see `esd.encoder.model.ESDNet`).
+
+    `start` names a codec, shipped or a path, whose weights of the same name and shape this one starts from.
+    """
 
     levels: tuple[int, ...]
-    encoder: tuple[tuple[str | int, ...], ...]
-    decoder: tuple[tuple[str | int, ...], ...]
+    encoder: Layers
+    full: Layers
+    fast: Layers = ()
+    uncertainty: Layers = ()
+    steps: int = STEPS
+    start: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,11 @@ class Training:
     moving average of the weights that is shipped; 0 ships the last weights. `error_bend` is the reflectance error
     where the loss turns from squared to absolute, so that clouds left in the data do not rule. `band_balance` says how
     bands are weighed: 0 counts errors of reflectance, 1 errors relative to a band's spread. `hidden_weight` is
-    what an observation hidden from the encoder counts beside a visible one. `precision` "bf16" halves the time on
-    processors that have it. `minutes` stops a run early (0: never); a run that it stopped is not reproducible.
+    what an observation hidden from the encoder counts beside a visible one. `consistency` weighs how far the embedding
+    of a partly hidden pixel-year lies from that of all its observations, by the averaged network; `land_cover` weighs
+    the cross entropy of a linear classifier on the embedding, thrown away afterwards. `precision` "bf16" halves the
+    time on processors that have it. `minutes` stops a run early (0: never); a run that it stopped is not reproducible.
+    `patience` stops it after as many reports without a lower error on the calibration pixels (0: never).
     """
 
     steps: int
@@ -70,9 +82,12 @@ class Training:
     error_bend: float = 0.01
     band_balance: float = 0.2
     hidden_weight: float = 1.0
+    consistency: float = 0.0
+    land_cover: float = 0.0
     seed: int = 0
     precision: str = "bf16"
     minutes: float = 0.0
+    patience: int = 0
     report_every: int = 250
 
 
@@ -166,6 +181,8 @@ def _check(config: Config) -> None:
         (0 <= training.average < 1, f"training.average is {training.average}; it has to be at least 0 and below 1"),
         (training.error_bend > 0, f"training.error_bend is {training.error_bend}; it has to be above 0"),
         (training.precision in ("bf16", "f32"), f"training.precision is {training.precision!r}; use 'bf16' or 'f32'"),
+        (training.consistency >= 0 and training.land_cover >= 0, "training.consistency and land_cover cannot be negative"),
+        (training.patience >= 0, f"training.patience is {training.patience}; it has to be 0 or more reports"),
         (training.report_every >= 1, f"training.report_every is {training.report_every}; it has to be at least 1"),
         (0 <= data.fold < data.folds, f"data.fold is {data.fold}; it has to be from 0 to data.folds - 1"),
         (data.folds >= 2, f"data.folds is {data.folds}; it has to be at least 2"),

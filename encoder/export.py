@@ -13,12 +13,12 @@ import numpy.typing as npt
 from safetensors.numpy import save
 
 from esd.codec import FORMAT, Codec
-from esd.dekad import BANDS, DEKADS, STEPS
+from esd.dekad import BANDS, DEKADS
 from esd.errors import EncoderError
 
 if TYPE_CHECKING:
-    from .fit import Normalization
     from .model import ESDNet
+    from .normalization import Normalization
 
 __all__ = ["LARGEST_FILE", "codec_bytes", "codec_file", "write_whole"]
 
@@ -46,8 +46,9 @@ def codec_file(
     """Return the bytes of a codec file, format 2.
 
     `decoders` are named "full" and, if there is another, "fast"; `uncertainty` is its layers and the factor from their exp,
-    times the bands' deviations, to half the width of a 90 % interval. With `half` the weights are stored as float16. The same
-    arguments give the same bytes. Raises EncoderError if the file is larger than 3 MB or `esd.codec` does not read it.
+    times the bands' deviations, to half the width of a 90 % interval. With `half` the weights are stored as float16.
+    The same arguments give the same bytes. Raises EncoderError if the file is larger than 3 MB or `esd.codec` does not
+    read it.
     """
     spec = {
         "id": name,
@@ -76,19 +77,29 @@ def codec_file(
 
 
 def codec_bytes(
-    name: str, model: ESDNet, normal: Normalization, card: Mapping[str, Any] | None = None, half: bool = False
+    name: str,
+    model: ESDNet,
+    normal: Normalization,
+    factor: float | None = None,
+    card: Mapping[str, Any] | None = None,
+    half: bool = True,
 ) -> bytes:
-    """Return the codec file of a network; `card` is free text and figures that travel with it (see `codec_file`)."""
+    """Return the codec file of a network, float16 unless `half` is False; the other arguments as `codec_file` takes them.
+
+    `factor` widens the intervals of a network that has an uncertainty; without one it is left out.
+    """
     layers = model.specification()
+    others = {part: listed for part, listed in layers.items() if part not in ("encoder", "uncertainty")}
     return codec_file(
         name,
         levels=model.levels,
-        steps=STEPS,
-        mean=normal.mean,
-        std=normal.std,
+        steps=model.steps,
+        mean=normal.mean.tolist(),
+        std=normal.std.tolist(),
         encoder=layers["encoder"],
-        decoders={"full": layers["decoder"]},
+        decoders=others,
         tensors={key: tensor.cpu().numpy() for key, tensor in model.tensors().items()},
+        uncertainty=None if factor is None else (layers["uncertainty"], factor),
         card=card,
         half=half,
     )

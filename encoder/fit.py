@@ -1,4 +1,4 @@
-"""Fitting the weights: held-out pixels set aside, observations hidden at random, robust loss, moving average of the weights.
+"""Fitting the weights: held-out pixels set aside, observations hidden at random, moving average of the weights.
 
 Every batch is drawn from (seed, step) alone, so a run that was stopped and resumed sees the same batches as one that
 was not.
@@ -14,53 +14,51 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
-from torch.nn import functional
+from safetensors.torch import load_file
+from torch import nn
 
-from esd.codec import fill_linear
-from esd.dekad import BANDS
 from esd.errors import EncoderError
 
-from .config import Config, Training
+from .calibration import interval_factor
+from .config import Config, Model, Training
+from .losses import Target, total_loss
 from .model import ESDNet
-from .sampling import Batch, Sampling, Source, draw_batch, split
+from .normalization import Normalization, features, normalization
+from .sampling import Batch, Sampling, Source, calibration_pixels, class_names, draw_batch, split
+from .weights import find
 
-__all__ = ["Fitted", "Normalization", "Point", "Progress", "fit", "normalization"]
+__all__ = ["Fitted", "Point", "Progress", "fit"]
 
-Floats = npt.NDArray[np.float32]
 MONITORED = 512
-"""Held-out pixels of each source on which a run reports its progress."""
-CLOUDY_BLUE = 0.2
-"""Blue reflectance above which an observation is taken for cloud or snow left in the data."""
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """Mean and standard deviation of each band, shape (6,), reflectance."""
-
-    mean: Floats
-    std: Floats
+"""Pixels of each source on which a run reports its progress."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A row of the learning curve: mean absolute errors of reflectance on held-out pixels by source."""
+    """A row of the learning curve: mean absolute errors of reflectance by source.
+
+    `held_out` are pixels that only the card scores; `calibration` those that decide on an early stop.
+    """
 
     step: int
     steps: int
     seconds: float
     loss: float
     held_out: dict[str, float]
+    calibration: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained network with what is needed to use and to judge it."""
+    """A trained network with what is needed to use and to judge it.
+
+    `factor` widens the network's intervals to the coverage meant, None where it has no uncertainty.
+    """
 
     model: ESDNet
     normalization: Normalization
+    factor: float | None
     curve: tuple[Point, ...]
     training: tuple[Source, ...]
     held_out: tuple[Source, ...]
@@ -68,48 +66,6 @@ class Fitted:
 
 
 Progress = Callable[[Point], None]
-
-
-def normalization(sources: Sequence[Source]) -> Normalization:
-    """Return mean and standard deviation of each band over the observations of the sources by their shares.
-
-    Observations whose blue is above 0.2 (cloud, snow) are set aside, so that they do not stretch the scale.
-    """
-    moments = np.zeros((2, len(BANDS)))
-    total = sum(source.share for source in sources)
-    for source in sources:
-        clear = source.values[:, :1] <= CLOUDY_BLUE
-        for band in range(len(BANDS)):
-            seen = (source.weights[:, band] > 0) & clear[:, 0]
-            values = source.values[:, band][seen].astype(np.float64)
-            moments[:, band] += source.share / total * np.array([values.mean(), np.square(values).mean()])
-    mean = moments[0]
-    std = np.sqrt(moments[1] - mean**2)
-    return Normalization(mean.astype(np.float32), std.astype(np.float32))
-
-
-def features(values: Floats, shown: npt.NDArray[np.uint8], normal: Normalization) -> Tensor:
-    """Return the encoder's input: [36, 6, n] values and shown weights to [n, 36, 12], as the codec does it."""
-    filled = fill_linear(values, shown, normal.mean)
-    scaled = (filled - normal.mean[:, None]) / normal.std[:, None]
-    stacked = np.concatenate([scaled, (shown > 0).astype(np.float32)], axis=1)
-    return torch.from_numpy(np.ascontiguousarray(stacked.transpose(2, 0, 1)))
-
-
-def robust_loss(predicted: Tensor, batch: Batch, normal: Normalization, training: Training) -> Tensor:
-    """Return the mean Huber loss over real observations, hidden ones too, in units of the bend.
-
-    `predicted` is normalised reflectance [n, 36, 6]. See `Training` for the weights of bands and hidden observations.
-    """
-    target = torch.from_numpy((batch.values - normal.mean[:, None]) / normal.std[:, None]).permute(2, 0, 1)
-    seen = torch.from_numpy(batch.weights > 0).permute(2, 0, 1)
-    shown = torch.from_numpy(batch.shown > 0).permute(2, 0, 1)
-    reflectance = normal.std * (normal.std.mean() / normal.std) ** training.band_balance
-    scale = torch.from_numpy((reflectance / training.error_bend).astype(np.float32))
-    error = torch.where(seen, predicted - target, torch.zeros(())) * scale
-    cost = functional.huber_loss(error, torch.zeros_like(error), reduction="none", delta=1.0)
-    weight = seen * torch.where(shown, 1.0, training.hidden_weight)
-    return (cost * weight).sum() / weight.sum()
 
 
 def _rate(step: int, training: Training) -> float:
@@ -125,6 +81,21 @@ def _identity(config: Config) -> str:
     return repr((config.model, config.data, training, config.hiding, config.augmentation))
 
 
+def build_model(model: Model) -> ESDNet:
+    """Build a network; where `start` names a codec, weights of the same name and shape are taken from it."""
+    parts = {"encoder": model.encoder, "full": model.full, "fast": model.fast, "uncertainty": model.uncertainty}
+    network = ESDNet(model.levels, parts, model.steps)
+    if model.start:
+        given = load_file(find(model.start))
+        own = network.networks.state_dict()
+        # A convolution is a matrix here and has three dimensions in the file.
+        flat = {name: given[name].float().flatten(1) if given[name].ndim == 3 else given[name].float() for name in given}
+        network.networks.load_state_dict(
+            {name: flat[name] if name in flat and flat[name].shape == own[name].shape else own[name] for name in own}
+        )
+    return network
+
+
 class _Run:
     """The state of a run that a checkpoint holds.
 
@@ -132,18 +103,21 @@ class _Run:
     that AdamW takes here; biases by AdamW. Muon's steps are scaled to the size of AdamW's, so one rate serves both.
     """
 
-    def __init__(self, config: Config, normal: Normalization) -> None:
+    def __init__(self, config: Config, normal: Normalization, classes: int) -> None:
         torch.manual_seed(config.training.seed)
         self.config, self.normal = config, normal
-        self.model = ESDNet(config.model.levels, config.model.encoder, config.model.decoder)
-        self.average = ESDNet(config.model.levels, config.model.encoder, config.model.decoder)
+        self.model, self.average = build_model(config.model), build_model(config.model)
         self.average.load_state_dict(self.model.state_dict())
-        matrices = [parameter for parameter in self.model.parameters() if parameter.ndim == 2]
-        biases = [parameter for parameter in self.model.parameters() if parameter.ndim == 1]
+        learns_classes = config.training.land_cover > 0 and classes > 0
+        self.classifier = nn.Linear(config.model.steps * len(config.model.levels), classes) if learns_classes else None
+        parts = [self.model] if self.classifier is None else [self.model, self.classifier]
+        learned = [parameter for part in parts for parameter in part.parameters()]
         rate, decay = config.training.learning_rate, config.training.weight_decay
         self.optimizers: tuple[torch.optim.Optimizer, ...] = (
-            torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(biases, lr=rate, weight_decay=0.0),
+            torch.optim.Muon(
+                [one for one in learned if one.ndim == 2], lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
+            ),
+            torch.optim.AdamW([one for one in learned if one.ndim == 1], lr=rate, weight_decay=0.0),
         )
         self.step = 0
         self.seconds = 0.0
@@ -152,11 +126,12 @@ class _Run:
     def advance(self, batch: Batch) -> float:
         """Take one step and return its loss."""
         training = self.config.training
-        shown = features(batch.values, batch.shown, self.normal)
+        inputs = features(batch.values, batch.shown, self.normal), features(batch.values, batch.weights, self.normal)
+        target = Target.of(batch, self.normal, training)
         with torch.autocast("cpu", torch.bfloat16, enabled=training.precision == "bf16"):
-            predicted = self.model(shown)
-        loss = robust_loss(predicted, batch, self.normal, training)
-        self.model.zero_grad(set_to_none=True)
+            loss = total_loss(self.model, self.average, self.classifier, inputs, batch, target, training)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -173,20 +148,28 @@ class _Run:
             for kept, current in zip(self.average.parameters(), self.model.parameters(), strict=True):
                 kept.lerp_(current, 1 - decay)
 
-    def report(self, loss: float, monitored: Sequence[Source], checkpoint: Path, progress: Progress | None) -> None:
-        """Add a point to the learning curve, write the checkpoint and tell of it."""
-        errors = _errors(self.average, monitored, self.normal)
-        self.curve.append(Point(self.step, self.config.training.steps, self.seconds, loss, errors))
+    def report(self, loss: float, monitored: Sequence[Sequence[Source]], checkpoint: Path) -> Point:
+        """Add a point to the learning curve, write the checkpoint and return the point."""
+        held_out, calibration = (_errors(self.average, sources, self.normal) for sources in monitored)
+        self.curve.append(Point(self.step, self.config.training.steps, self.seconds, loss, held_out, calibration))
         self.save(checkpoint)
-        if progress:
-            progress(self.curve[-1])
+        return self.curve[-1]
+
+    def stalled(self) -> bool:
+        """Tell whether the calibration error has not fallen for as many reports as the config has patience."""
+        patience = self.config.training.patience
+        errors = [float(np.mean(list(point.calibration.values()))) for point in self.curve if point.calibration]
+        return 0 < patience < len(errors) and min(errors[-patience:]) > min(errors[:-patience])
+
+    def _parts(self) -> dict[str, nn.Module]:
+        parts: dict[str, nn.Module] = {"model": self.model, "average": self.average}
+        return parts if self.classifier is None else {**parts, "classifier": self.classifier}
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, under another name first, so that a killed run leaves the last one whole."""
         state = {
             "config": _identity(self.config),
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
+            **{name: part.state_dict() for name, part in self._parts().items()},
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "seconds": self.seconds,
@@ -201,8 +184,8 @@ class _Run:
         state = torch.load(path, weights_only=True)
         if state["config"] != _identity(self.config):
             raise EncoderError(f"checkpoint {path.name} is of another config; give another output folder or start anew")
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step, self.seconds = state["step"], state["seconds"]
@@ -236,22 +219,40 @@ def fit(
     """
     parts = [split(source, config.data.folds, config.data.fold) for source in sources]
     training, held_out = tuple(part[0] for part in parts), tuple(part[1] for part in parts)
-    run = _Run(config, normalization(training))
+    aside = [(source, calibration_pixels(source)) for source in training]
+    learned = [source.take(~chosen) for source, chosen in aside]
+    calibration = [source.take(chosen) for source, chosen in aside if chosen.any()]
+    run = _Run(config, normalization(learned), len(class_names(learned)))
     if resume and checkpoint.is_file():
         run.restore(checkpoint)
-    sampling = Sampling(config.training.batch, config.hiding, config.augmentation)
-    monitored = [_monitored(source) for source in held_out]
+    monitored = [[_monitored(source) for source in part] for part in (held_out, calibration)]
+    stopped = _advance_to_the_end(run, learned, monitored, checkpoint, progress)
+    shipped = run.average if config.training.average > 0 else run.model
+    factor = interval_factor(shipped, calibration or learned, run.normal) if config.model.uncertainty else None
+    return Fitted(shipped, run.normal, factor, tuple(run.curve), training, held_out, not stopped)
+
+
+def _advance_to_the_end(
+    run: _Run,
+    learned: Sequence[Source],
+    monitored: Sequence[Sequence[Source]],
+    checkpoint: Path,
+    progress: Progress | None,
+) -> bool:
+    """Take all steps, reporting now and then; return whether the limit of minutes stopped the run."""
+    config = run.config
+    sampling = Sampling(config.training.batch, config.hiding, config.augmentation, class_names(learned))
     limit = config.training.minutes * 60 or math.inf
     before, started, losses = run.seconds, time.monotonic(), []
-    while run.step < config.training.steps:
+    over = False
+    while run.step < config.training.steps and not over and not run.stalled():
         rng = np.random.default_rng((config.training.seed, run.step))
-        losses.append(run.advance(draw_batch(training, sampling, rng)))
+        losses.append(run.advance(draw_batch(learned, sampling, rng)))
         run.seconds = before + time.monotonic() - started
         over = run.seconds >= limit
         if over or run.step % config.training.report_every == 0 or run.step == config.training.steps:
-            run.report(float(np.mean(losses)), monitored, checkpoint, progress)
+            point = run.report(float(np.mean(losses)), monitored, checkpoint)
             losses.clear()
-        if over:
-            break
-    shipped = run.average if config.training.average > 0 else run.model
-    return Fitted(shipped, run.normal, tuple(run.curve), training, held_out, run.step == config.training.steps)
+            if progress:
+                progress(point)
+    return over

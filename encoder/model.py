@@ -1,9 +1,10 @@
 """ESDNet: one pixel and one year through twelve quantized steps and back, as a torch module.
 
-The network is two lists of layers around finite scalar quantization. Every layer acts on [pixels, time, channels]
+The network is lists of layers around finite scalar quantization. Every layer acts on [pixels, time, channels]
 float32 and has the name and the tensors that the codec file stores, so that `esd.codec` repeats it without torch.
 Encoder input: [pixels, 36, 12], six normalised bands and six flags that say which of them were observed. Encoder
-output: [pixels, 12, len(levels)]. Decoder output: [pixels, 36, 6], normalised reflectance.
+output: [pixels, steps, len(levels)]. Output of a decoder: [pixels, 36, 6], normalised reflectance; of the network of
+the uncertainty: the logarithm of the half width of an interval around it, in the same unit.
 """
 
 from __future__ import annotations
@@ -11,18 +12,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from vector_quantize_pytorch import FSQ
 
-from esd.dekad import BANDS, DEKADS, DEKADS_PER_STEP, STEPS
+from esd.dekad import BANDS, DEKADS, STEPS
 from esd.errors import EncoderError
 
-__all__ = ["ESDNet", "Layer", "multiply_adds"]
+__all__ = ["ESDNet", "Layer"]
 
 Layer = tuple[str | int, ...]
 """An operation and its sizes: ("conv", width, kernel), ("residual", hidden width, kernel), ("fold", width) from 36
-time steps to 12, ("unfold", width) back, ("mix", hidden width), ("linear", width) or ("relu",)."""
+time steps to those of the codes, ("unfold", width) back, ("flatten", width) from all time steps to one, ("expand",
+time steps, width) back, ("mix", hidden width), ("linear", width) or ("relu",)."""
 
 Shape = tuple[int, int]
 """(time steps, channels) of one pixel between two layers."""
@@ -72,18 +75,42 @@ class Mix(nn.ModuleList):
 
 
 class Fold(nn.Linear):
-    """Join the three dekads of a step by a linear layer over all of their channels."""
+    """Join the dekads of a step by a linear layer over all of their channels."""
+
+    def __init__(self, joined: int, width: int, steps: int) -> None:
+        super().__init__(joined, width)
+        self.steps = steps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [pixels, 36, channels] to [pixels, 12, width]."""
-        return super().forward(x.reshape(x.shape[0], STEPS, -1))
+        """Map [pixels, 36, channels] to [pixels, steps, width]."""
+        return super().forward(x.reshape(x.shape[0], self.steps, -1))
+
+
+class Flatten(nn.Linear):
+    """Join all time steps of a pixel by a linear layer over all of their channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [pixels, time, channels] to [pixels, 1, width]."""
+        return super().forward(x.reshape(x.shape[0], 1, -1))
+
+
+class Expand(nn.Linear):
+    """Spread what is known of a pixel over time by a linear layer."""
+
+    def __init__(self, channels: int, time: int, width: int) -> None:
+        super().__init__(channels, time * width)
+        self.time = time
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [pixels, 1, channels] to [pixels, time, width]."""
+        return super().forward(x).reshape(x.shape[0], self.time, -1)
 
 
 class Unfold(nn.Linear):
-    """Split every step into its three dekads by a linear layer."""
+    """Split every step into its dekads by a linear layer."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [pixels, 12, channels] to [pixels, 36, width]."""
+        """Map [pixels, steps, channels] to [pixels, 36, width]."""
         return super().forward(x).reshape(x.shape[0], DEKADS, -1)
 
 
@@ -96,36 +123,47 @@ def _multiply_adds_of_conv(shape: Shape, width: int, kernel: int) -> int:
     return shape[0] * shape[1] * width * kernel
 
 
-def _build_conv(shape: Shape, width: int, kernel: int) -> tuple[nn.Module, Shape, int]:
+def _build_conv(shape: Shape, _steps: int, width: int, kernel: int) -> tuple[nn.Module, Shape, int]:
     return Conv(shape[1], width, kernel), (shape[0], width), _multiply_adds_of_conv(shape, width, kernel)
 
 
-def _build_residual(shape: Shape, hidden: int, kernel: int) -> tuple[nn.Module, Shape, int]:
+def _build_residual(shape: Shape, _steps: int, hidden: int, kernel: int) -> tuple[nn.Module, Shape, int]:
     return Residual(shape[1], hidden, kernel), shape, 2 * _multiply_adds_of_conv(shape, hidden, kernel)
 
 
-def _build_mix(shape: Shape, hidden: int) -> tuple[nn.Module, Shape, int]:
+def _build_mix(shape: Shape, _steps: int, hidden: int) -> tuple[nn.Module, Shape, int]:
     return Mix(shape[0], hidden), shape, 2 * shape[0] * hidden * shape[1]
 
 
-def _build_fold(shape: Shape, width: int) -> tuple[nn.Module, Shape, int]:
+def _build_fold(shape: Shape, steps: int, width: int) -> tuple[nn.Module, Shape, int]:
     if shape[0] != DEKADS:
-        raise EncoderError(f"a fold meets {shape[0]} time steps; it makes {STEPS} of {DEKADS}")
-    joined = DEKADS_PER_STEP * shape[1]
-    return Fold(joined, width), (STEPS, width), STEPS * joined * width
+        raise EncoderError(f"a fold meets {shape[0]} time steps; it makes {steps} of {DEKADS}")
+    joined = DEKADS // steps * shape[1]
+    return Fold(joined, width, steps), (steps, width), steps * joined * width
 
 
-def _build_unfold(shape: Shape, width: int) -> tuple[nn.Module, Shape, int]:
-    if shape[0] != STEPS:
-        raise EncoderError(f"an unfold meets {shape[0]} time steps; it makes {DEKADS} of {STEPS}")
-    return Unfold(shape[1], DEKADS_PER_STEP * width), (DEKADS, width), DEKADS * shape[1] * width
+def _build_unfold(shape: Shape, steps: int, width: int) -> tuple[nn.Module, Shape, int]:
+    if shape[0] != steps:
+        raise EncoderError(f"an unfold meets {shape[0]} time steps; it makes {DEKADS} of {steps}")
+    return Unfold(shape[1], DEKADS // steps * width), (DEKADS, width), DEKADS * shape[1] * width
 
 
-def _build_linear(shape: Shape, width: int) -> tuple[nn.Module, Shape, int]:
+def _build_flatten(shape: Shape, _steps: int, width: int) -> tuple[nn.Module, Shape, int]:
+    joined = shape[0] * shape[1]
+    return Flatten(joined, width), (1, width), joined * width
+
+
+def _build_expand(shape: Shape, _steps: int, time: int, width: int) -> tuple[nn.Module, Shape, int]:
+    if shape[0] != 1:
+        raise EncoderError(f"an expand meets {shape[0]} time steps; put a flatten before it")
+    return Expand(shape[1], time, width), (time, width), shape[1] * time * width
+
+
+def _build_linear(shape: Shape, _steps: int, width: int) -> tuple[nn.Module, Shape, int]:
     return nn.Linear(shape[1], width), (shape[0], width), shape[0] * shape[1] * width
 
 
-def _build_relu(shape: Shape) -> tuple[nn.Module, Shape, int]:
+def _build_relu(shape: Shape, _steps: int) -> tuple[nn.Module, Shape, int]:
     return nn.ReLU(), shape, 0
 
 
@@ -136,11 +174,13 @@ BUILDERS: Mapping[str, Callable[..., tuple[nn.Module, Shape, int]]] = {
     "fold": _build_fold,
     "unfold": _build_unfold,
     "mix": _build_mix,
+    "flatten": _build_flatten,
+    "expand": _build_expand,
     "linear": _build_linear,
 }
 
 
-def _build(layers: Sequence[Layer], start: Shape, end: Shape, part: str) -> tuple[nn.Sequential, int]:
+def _build(layers: Sequence[Layer], start: Shape, end: Shape, steps: int, part: str) -> tuple[nn.Sequential, int]:
     shape, modules, work = start, [], 0
     for layer in layers:
         operation, sizes = str(layer[0]), cast(tuple[int, ...], tuple(layer[1:]))
@@ -150,7 +190,7 @@ def _build(layers: Sequence[Layer], start: Shape, end: Shape, part: str) -> tupl
         if even or any(not isinstance(size, int) or size < 1 for size in sizes):
             raise EncoderError(f"{part} layer {layer!r} has a wrong size; widths are at least 1 and kernels odd")
         try:
-            module, shape, cost = BUILDERS[operation](shape, *sizes)
+            module, shape, cost = BUILDERS[operation](shape, steps, *sizes)
         except TypeError as error:
             raise EncoderError(f"{part} layer {layer!r} has {len(sizes)} sizes; {operation} takes another number") from error
         modules.append(module)
@@ -161,32 +201,55 @@ def _build(layers: Sequence[Layer], start: Shape, end: Shape, part: str) -> tupl
 
 
 class ESDNet(nn.Module):
-    """Encoder, quantizer and decoder.
+    """Encoder, quantizer, decoders for results and for looking, and the network of the uncertainty.
 
-    `levels` are the FSQ levels of one step; `encoder` and `decoder` are lists of layers (see Layer).
-    Raises EncoderError if the layers do not lead from dekads to steps and back.
+    `levels` are the FSQ levels of one step, `parts` lists of layers (see Layer): "encoder" and "full" always, "fast", a
+    light decoder of the same codes, and "uncertainty" where wanted. `steps` divide the 36 dekads of a year. Raises
+    EncoderError if layers do not lead from dekads to steps and back.
     """
 
-    def __init__(self, levels: Sequence[int], encoder: Sequence[Layer], decoder: Sequence[Layer]) -> None:
+    def __init__(self, levels: Sequence[int], parts: Mapping[str, Sequence[Layer]], steps: int = STEPS) -> None:
         super().__init__()
-        dims, bands = len(levels), len(BANDS)
-        self.levels = tuple(int(level) for level in levels)
-        self.layers = {"encoder": tuple(map(tuple, encoder)), "decoder": tuple(map(tuple, decoder))}
-        self.encoder, self.encoder_work = _build(encoder, (DEKADS, 2 * bands), (STEPS, dims), "encoder")
+        if steps < 1 or DEKADS % steps:
+            raise EncoderError(f"steps is {steps}; it has to divide the {DEKADS} dekads of a year, such as 6, 12 or 18")
+        dekads, codes = (DEKADS, len(BANDS)), (steps, len(levels))
+        self.levels, self.steps = tuple(int(level) for level in levels), steps
+        self.layers = {name: tuple(map(tuple, layers)) for name, layers in parts.items() if layers}
         self.quantizer = FSQ(list(levels))
-        self.decoder, self.decoder_work = _build(decoder, (STEPS, dims), (DEKADS, bands), "decoder")
+        self.work: dict[str, int] = {}
+        networks = {}
+        for name, layers in self.layers.items():
+            start, end = ((DEKADS, 2 * len(BANDS)), codes) if name == "encoder" else (codes, dekads)
+            networks[name], self.work[name] = _build(layers, start, end, steps, name)
+        self.networks = nn.ModuleDict(networks)
+
+    def latent(self, features: Tensor) -> Tensor:
+        """Encode without quantizing: [n, 36, 12] to [n, steps, dims], unbounded."""
+        return cast(Tensor, self.networks["encoder"](features)).float()
+
+    def bounded(self, latent: Tensor) -> Tensor:
+        """Return the FSQ values of a latent before they are rounded to levels, about -1 to 1, same shape."""
+        half = torch.tensor([level // 2 for level in self.levels])
+        return cast(Tensor, self.quantizer.bound(latent)) / half
+
+    def quantize(self, latent: Tensor) -> Tensor:
+        """Return the FSQ values of a latent, same shape; gradients pass straight through the rounding."""
+        return cast(Tensor, self.quantizer(latent)[0])
+
+    def decode(self, values: Tensor, decoder: str = "full") -> Tensor:
+        """Decode FSQ values [n, steps, dims] to normalised [n, 36, 6] by the network named."""
+        return cast(Tensor, self.networks[decoder](values)).float()
 
     def forward(self, features: Tensor) -> Tensor:
-        """Encode, quantize (gradients pass straight through) and decode: [n, 36, 12] to [n, 36, 6], normalised."""
-        quantized, _codes = self.quantizer(self.encoder(features).float())
-        return cast(Tensor, self.decoder(quantized)).float()
+        """Encode, quantize and decode in full: [n, 36, 12] to [n, 36, 6], normalised."""
+        return self.decode(self.quantize(self.latent(features)))
 
     def codes(self, features: Tensor) -> Tensor:
-        """Return the codes of normalised input: [n, 36, 12] to int32 [n, 12]."""
-        return cast(Tensor, self.quantizer(self.encoder(features).float())[1])
+        """Return the codes of normalised input: [n, 36, 12] to int32 [n, steps]."""
+        return cast(Tensor, self.quantizer(self.latent(features))[1])
 
     def specification(self) -> dict[str, list[dict[str, Any]]]:
-        """Return the layers as the codec file lists them: operation and name of their tensors."""
+        """Return the layers of each network as the codec file lists them: operation and name of their tensors."""
         return {
             part: [
                 {"op": "relu"} if layer[0] == "relu" else {"op": layer[0], "name": f"{part}.{position}"}
@@ -197,11 +260,6 @@ class ESDNet(nn.Module):
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights under the names that `specification` gives them, float32, in the codec file's shapes."""
-        shapes = {f"{name}.weight": part.shape for name, part in self.named_modules() if isinstance(part, Conv)}
-        weights = ((name, value.detach().float()) for name, value in self.state_dict().items())
+        shapes = {f"{name}.weight": part.shape for name, part in self.networks.named_modules() if isinstance(part, Conv)}
+        weights = ((name, value.detach().float()) for name, value in self.networks.state_dict().items())
         return {name: value.reshape(shapes.get(name, value.shape)).contiguous() for name, value in weights}
-
-
-def multiply_adds(model: ESDNet) -> dict[str, int]:
-    """Return the multiply-adds that one pixel-year takes in the encoder and in the decoder."""
-    return {"encoder": model.encoder_work, "decoder": model.decoder_work}

@@ -17,7 +17,22 @@ import numpy.typing as npt
 from esd.dekad import BANDS, DEKADS
 from esd.errors import EncoderError
 
-__all__ = ["Hiding", "Source", "draw_batch", "held_out", "hide", "hide_dekads", "observed_pixels", "split", "vary"]
+__all__ = [
+    "Augmentation",
+    "Batch",
+    "Hiding",
+    "Sampling",
+    "Source",
+    "calibration_pixels",
+    "class_names",
+    "draw_batch",
+    "held_out",
+    "hide",
+    "hide_dekads",
+    "observed_pixels",
+    "split",
+    "vary",
+]
 
 Floats = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.uint8]
@@ -93,6 +108,16 @@ def split(source: Source, folds: int = 5, fold: int = 0) -> tuple[Source, Source
             f"source {source.name!r} has {np.unique(source.groups).size} groups; at least two are needed to hold one out"
         )
     return source.take(~out), source.take(out)
+
+
+def calibration_pixels(source: Source) -> Mask:
+    """Return which training pixels are set aside to calibrate the uncertainty and to stop early: one group in sixteen.
+
+    A source of fewer than ten groups gives none, for it would lose too much.
+    """
+    if np.unique(source.groups).size < 10:
+        return np.zeros(source.size, dtype=bool)
+    return held_out(source.groups, 16, 0)
 
 
 @dataclass(frozen=True)
@@ -173,56 +198,95 @@ class Augmentation:
     """How training pixels are varied: the share of pixels that each change meets.
 
     `shift`: the year begins at another dekad; `blend`: a mixed pixel of two of the same source (reflectance mixes
-    linearly by area); `gain`: standard deviation of a factor on every band (sensor and correction differences).
+    linearly by area); `clouds`: a thin to thick cloud or shadow that a mask overlooked, on one or two dekads and part
+    of the target too; `gain`: standard deviation of a factor on every band (sensor and correction differences).
     """
 
     shift: float = 0.5
     blend: float = 0.3
+    clouds: float = 0.0
     gain: float = 0.02
 
 
-def vary(values: Floats, weights: Weights, how: Augmentation, rng: np.random.Generator) -> tuple[Floats, Weights]:
-    """Return varied pixel-years: [36, 6, n] values and weights. See Augmentation."""
+def _overlook_clouds(values: Floats, share: float, rng: np.random.Generator) -> Floats:
+    """Return the values with clouds (three of four) and shadows laid over one or two neighbouring dekads."""
+    pixels = values.shape[2]
+    meets, shadow, lasts = rng.random((3, pixels)) < np.array([share, 0.25, 0.5])[:, None]
+    bright = rng.uniform(0.4, 1.0, pixels) + rng.normal(0, 0.05, (len(BANDS), pixels))
+    color = np.where(shadow, rng.uniform(0.0, 0.05, pixels), bright).astype(np.float32)
+    opacity = rng.beta(1, 2.5, pixels) * meets
+    cover = np.zeros((DEKADS, pixels), dtype=np.float32)
+    dekad, pixel = rng.integers(0, DEKADS, pixels), np.arange(pixels)
+    cover[dekad, pixel] = opacity
+    cover[(dekad + 1) % DEKADS, pixel] = opacity * lasts * rng.random(pixels)
+    return values + cover[:, None] * (color - values)
+
+
+def _blend(values: Floats, weights: Weights, share: float, rng: np.random.Generator) -> tuple[Floats, Weights, Mask]:
+    """Return mixed pixels of two that were observed on mostly the same dekads, and which pixels those are."""
     pixels = values.shape[2]
     partner = rng.permutation(pixels)
     both = (weights > 0) & (weights[..., partner] > 0)
     overlap = both.sum(axis=(0, 1)) >= 0.7 * (weights > 0).sum(axis=(0, 1))
-    blended = (rng.random(pixels) < how.blend) & overlap
+    blended = (rng.random(pixels) < share) & overlap
     area = np.where(blended, rng.uniform(0.5, 1.0, pixels), 1.0).astype(np.float32)
-    values = values * area + values[..., partner] * (1 - area)
-    weights = np.where(blended & ~both, 0, weights).astype(np.uint8)
+    mixed = values * area + values[..., partner] * (1 - area)
+    return mixed, np.where(blended & ~both, 0, weights).astype(np.uint8), blended
+
+
+def vary(values: Floats, weights: Weights, how: Augmentation, rng: np.random.Generator) -> tuple[Floats, Weights, Mask]:
+    """Return varied pixel-years, [36, 6, n] values and weights, and which of the n are mixed pixels. See Augmentation."""
+    pixels = values.shape[2]
+    values, weights, blended = _blend(values, weights, how.blend, rng)
+    values = _overlook_clouds(values, how.clouds, rng)
     values = values * rng.normal(1.0, how.gain, (1, len(BANDS), pixels)).astype(np.float32)
     shift = np.where(rng.random(pixels) < how.shift, rng.integers(0, DEKADS, pixels), 0)
     rows = ((np.arange(DEKADS)[:, None] - shift) % DEKADS)[:, None, :]
-    return np.take_along_axis(values, rows, axis=0), np.take_along_axis(weights, rows, axis=0)
+    return np.take_along_axis(values, rows, axis=0), np.take_along_axis(weights, rows, axis=0), blended
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step of training sees: `values` and `weights` as observed, `shown` the weights the encoder gets."""
+    """What one step of training sees: `values` and `weights` as observed, `shown` the weights the encoder gets.
+
+    `classes` [n] are land-cover classes by number, -1 where there is none to learn from.
+    """
 
     values: Floats
     weights: Weights
     shown: Weights
+    classes: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Size of a batch and how its pixels are varied and hidden."""
+    """Size of a batch, how its pixels are varied and hidden, and the land-cover classes by number."""
 
     batch: int = 512
     hiding: Hiding = field(default_factory=Hiding)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    classes: tuple[str, ...] = ()
+
+
+def class_names(sources: Sequence[Source]) -> tuple[str, ...]:
+    """Return the land-cover names of all labelled sources in alphabetical order."""
+    return tuple(sorted({str(name) for source in sources if source.labels is not None for name in source.labels}))
+
+
+def _draw(source: Source, count: int, sampling: Sampling, rng: np.random.Generator) -> tuple[Any, ...]:
+    chosen = rng.integers(0, source.size, count)
+    values, weights, blended = vary(source.values[..., chosen], source.weights[..., chosen], sampling.augmentation, rng)
+    classes = np.full(count, -1)
+    if source.labels is not None and sampling.classes:
+        classes = np.where(blended, -1, np.searchsorted(sampling.classes, source.labels[chosen].astype(str)))
+    return values, weights, classes
 
 
 def draw_batch(sources: Sequence[Source], sampling: Sampling, rng: np.random.Generator) -> Batch:
     """Draw a batch: every source gives its share, pixels drawn at random, varied, then partly hidden."""
     shares = np.array([source.share for source in sources])
     counts = np.diff(np.rint(np.concatenate([[0], np.cumsum(shares / shares.sum())]) * sampling.batch)).astype(int)
-    parts = []
-    for source, count in zip(sources, counts, strict=True):
-        chosen = rng.integers(0, source.size, count)
-        parts.append(vary(source.values[..., chosen], source.weights[..., chosen], sampling.augmentation, rng))
-    values = np.concatenate([part[0] for part in parts], axis=2)
-    weights = np.concatenate([part[1] for part in parts], axis=2)
-    return Batch(values, weights, hide(weights, sampling.hiding, rng))
+    parts = [_draw(source, int(count), sampling, rng) for source, count in zip(sources, counts, strict=True)]
+    values, weights = (np.concatenate([part[place] for part in parts], axis=2) for place in (0, 1))
+    classes = np.concatenate([part[2] for part in parts])
+    return Batch(values, weights, hide(weights, sampling.hiding, rng), classes)

@@ -107,7 +107,7 @@ def train(
     checkpoint = out / f"{config.id}.checkpoint"
     fitted = fit(sources, config, checkpoint, progress, resume)
     about = {"seed": config.training.seed, "steps": fitted.curve[-1].step, "sources": [row.name for row in sources]}
-    data = codec_bytes(config.id, fitted.model, fitted.normalization, about)
+    data = codec_bytes(config.id, fitted.model, fitted.normalization, fitted.factor, about)
     codec = Codec(data, config.id)
     pairs = zip(fitted.training, fitted.held_out, strict=True)
     compared = tuple(compare(codec, training, held_out) for training, held_out in pairs)

@@ -11,8 +11,8 @@ import torch
 
 from esd.codec import Codec
 from esd.encoder.export import codec_bytes
-from esd.encoder.fit import Normalization, features
-from esd.encoder.model import ESDNet, Layer, multiply_adds
+from esd.encoder.model import ESDNet, Layer
+from esd.encoder.normalization import Normalization, features
 from esd.errors import EncoderError
 
 LEVELS = (8, 8, 8, 5, 5, 5)
@@ -25,14 +25,17 @@ ENCODER: list[Layer] = [
     ("relu",),
     ("linear", 6),
 ]
-DECODER: list[Layer] = [("linear", 24), ("mix", 8), ("residual", 16, 3), ("unfold", 12), ("residual", 8, 5), ("conv", 6, 3)]
+FULL: list[Layer] = [("linear", 24), ("mix", 8), ("residual", 16, 3), ("unfold", 12), ("residual", 8, 5), ("conv", 6, 3)]
+FAST: list[Layer] = [("flatten", 20), ("relu",), ("expand", 36, 6)]
+UNCERTAINTY: list[Layer] = [("flatten", 8), ("relu",), ("expand", 36, 6)]
+PARTS = {"encoder": ENCODER, "full": FULL, "fast": FAST, "uncertainty": UNCERTAINTY}
 NORMAL = Normalization(np.linspace(0.05, 0.3, 6, dtype=np.float32), np.linspace(0.03, 0.1, 6, dtype=np.float32))
 
 
 def network(seed: int = 0) -> ESDNet:
     """A network whose every weight is random: the layers that start at zero would hide faults."""
     torch.manual_seed(seed)
-    model = ESDNet(LEVELS, ENCODER, DECODER)
+    model = ESDNet(LEVELS, PARTS)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return model.eval()
@@ -49,7 +52,7 @@ def dekads(pixels: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def codec() -> Codec:
-    return Codec(codec_bytes("random", network(), NORMAL))
+    return Codec(codec_bytes("random", network(), NORMAL, factor=1.5, half=False))
 
 
 def test_the_runtime_gets_the_features_that_training_gets(codec: Codec) -> None:
@@ -61,7 +64,7 @@ def test_codes_are_equal_but_at_rounding_edges(codec: Codec) -> None:
     values, weights = dekads(300)
     model, shown = network(), features(values, weights, NORMAL)
     with torch.no_grad():
-        raw = model.encoder(shown).numpy()
+        raw = model.latent(shown).numpy()
         expected = model.codes(shown).numpy()
     levels = np.array(LEVELS)
     half_length = (levels - 1) * 1.001 / 2
@@ -78,20 +81,42 @@ def test_encoding_before_quantization_is_equal(codec: Codec) -> None:
     values, weights = dekads(64)
     shown = features(values, weights, NORMAL)
     with torch.no_grad():
-        expected = network().encoder(shown).numpy()
+        expected = network().latent(shown).numpy()
     found = codec.unbounded(values, weights)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
-def test_decoding_is_equal(codec: Codec) -> None:
+@pytest.mark.parametrize("decoder", ["full", "fast"])
+def test_decoding_is_equal(codec: Codec, decoder: str) -> None:
     rng = np.random.default_rng(3)
     codes = rng.integers(0, codec.fsq.size, (12, 400)).astype(np.uint16)
     quantized = torch.from_numpy(codec.fsq.indices_to_values(codes.T))
     with torch.no_grad():
-        output = network().decoder(quantized).numpy()
+        output = network().decode(quantized, decoder).numpy()
     scale = max(1.0, float(np.abs(output).max()))
     expected = (output * NORMAL.std + NORMAL.mean).transpose(1, 2, 0)
-    np.testing.assert_allclose(codec.decode(codes), expected, atol=1e-5 * scale)
+    np.testing.assert_allclose(codec.decode(codes, decoder=decoder), expected, atol=1e-5 * scale)
+
+
+def test_intervals_are_equal(codec: Codec) -> None:
+    codes = np.random.default_rng(4).integers(0, codec.fsq.size, (12, 100)).astype(np.uint16)
+    with torch.no_grad():
+        width = network().decode(torch.from_numpy(codec.fsq.indices_to_values(codes.T)), "uncertainty").exp().numpy()
+    np.testing.assert_allclose(codec.interval(codes), (1.5 * width * NORMAL.std).transpose(1, 2, 0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [6, 18])
+def test_other_steps_a_year_are_equal_too(steps: int) -> None:
+    torch.manual_seed(1)
+    parts = {"encoder": [("fold", 16), ("mix", 4), ("linear", 3)], "full": [("linear", 8), ("mix", 4), ("unfold", 6)]}
+    model = ESDNet((8, 6, 5), parts, steps)
+    small = Codec(codec_bytes("small", model, NORMAL, half=False))
+    values, weights = dekads(40)
+    codes = small.encode(values, weights)
+    assert codes.shape == (steps, 40)
+    with torch.no_grad():
+        expected = model.decode(torch.from_numpy(small.fsq.indices_to_values(codes.T))).numpy()
+    np.testing.assert_allclose(small.decode(codes), (expected * NORMAL.std + NORMAL.mean).transpose(1, 2, 0), atol=1e-4)
 
 
 def test_the_numpy_codebook_is_that_of_the_quantizer(codec: Codec) -> None:
@@ -102,13 +127,17 @@ def test_the_same_weights_give_the_same_bytes() -> None:
     assert codec_bytes("a", network(5), NORMAL) == codec_bytes("a", network(5), NORMAL)
 
 
-def test_multiply_adds_are_those_of_the_weights_times_their_uses() -> None:
-    model = ESDNet(LEVELS, [("fold", 32), ("linear", 6)], [("unfold", 6)])
-    assert multiply_adds(model) == {"encoder": 12 * 36 * 32 + 12 * 32 * 6, "decoder": 12 * 6 * 18}
+def test_work_is_that_of_the_weights_times_their_uses() -> None:
+    model = ESDNet(LEVELS, {"encoder": [("fold", 32), ("linear", 6)], "full": [("unfold", 6)], "fast": FAST})
+    assert model.work == {
+        "encoder": 12 * 36 * 32 + 12 * 32 * 6,
+        "full": 12 * 6 * 18,
+        "fast": 72 * 20 + 20 * 216,
+    }
 
 
 def test_a_codec_beyond_three_megabytes_is_refused() -> None:
-    wide = ESDNet(LEVELS, [("fold", 2048), ("residual", 256, 1), ("linear", 6)], [("unfold", 6)])
+    wide = ESDNet(LEVELS, {"encoder": [("fold", 2048), ("residual", 512, 1), ("linear", 6)], "full": [("unfold", 6)]})
     with pytest.raises(EncoderError, match="3000000"):
         codec_bytes("wide", wide, NORMAL)
 
@@ -126,7 +155,7 @@ def test_a_codec_beyond_three_megabytes_is_refused() -> None:
 )
 def test_layers_that_do_not_fit_are_named(encoder: list[Layer], message: str) -> None:
     with pytest.raises(EncoderError, match=message):
-        ESDNet(LEVELS, encoder, [("unfold", 6)])
+        ESDNet(LEVELS, {"encoder": encoder, "full": [("unfold", 6)]})
 
 
 def test_shipped_codecs_are_found_without_torch() -> None:

@@ -8,7 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from esd.encoder.sampling import Augmentation, Hiding, Sampling, Source, draw_batch, held_out, hide, hide_dekads, split, vary
+from esd.encoder.sampling import (
+    Augmentation,
+    Hiding,
+    Sampling,
+    Source,
+    calibration_pixels,
+    class_names,
+    draw_batch,
+    held_out,
+    hide,
+    hide_dekads,
+    split,
+    vary,
+)
 from esd.encoder.sources import chip_source, collection2_source, table_source
 from esd.errors import EncoderError, TableError
 
@@ -70,7 +83,9 @@ def test_varied_pixels_without_gain_are_mixtures_at_another_phase() -> None:
     pixels = source(200)
     pixels.weights[:] = 1
     pixels.values[:] = np.random.default_rng(2).uniform(0.1, 0.4, pixels.values.shape)
-    values, weights = vary(pixels.values, pixels.weights, Augmentation(1.0, 0.5, 0.0), np.random.default_rng(3))
+    values, weights, _blended = vary(
+        pixels.values, pixels.weights, Augmentation(1.0, 0.5, 0.0, 0.0), np.random.default_rng(3)
+    )
     assert (weights == 1).all()
     assert values.min() >= pixels.values.min()
     assert values.max() <= pixels.values.max()
@@ -81,7 +96,7 @@ def test_varied_pixels_without_gain_are_mixtures_at_another_phase() -> None:
 def test_a_batch_holds_every_source_by_its_share_and_is_drawn_from_the_seed() -> None:
     low, high = source(share=1.0), source(seed=1, share=3.0)
     low.values[:] = np.where(low.weights > 0, 0.01, 0)
-    sampling = Sampling(batch=80, augmentation=Augmentation(0, 0, 0))
+    sampling = Sampling(batch=80, augmentation=Augmentation(0, 0, 0, 0))
     first = draw_batch([low, high], sampling, np.random.default_rng((0, 7)))
     again = draw_batch([low, high], sampling, np.random.default_rng((0, 7)))
     np.testing.assert_array_equal(first.values, again.values)
@@ -149,3 +164,48 @@ def test_raw_collection_2_pixels_are_scaled_masked_and_renumbered(tmp_path: Path
     np.testing.assert_allclose(found.values[18, :, 0], 0.2 + np.array([2, 3, 4, 5, 6, 7]) / 100, atol=2e-5)
     assert (found.weights[21] == 0).all()
     assert (found.weights[24] == 0).all()
+
+
+def test_overlooked_clouds_lie_on_one_or_two_neighbouring_dekads() -> None:
+    pixels = source(200)
+    pixels.weights[:] = 1
+    pixels.values[:] = 0.2
+    values, _weights, _blended = vary(
+        pixels.values, pixels.weights, Augmentation(0.0, 0.0, 1.0, 0.0), np.random.default_rng(5)
+    )
+    changed = np.abs(values - 0.2).max(axis=1) > 1e-6
+    assert (changed.sum(axis=0) <= 2).all()
+    assert changed.any(axis=0).mean() > 0.95
+    twice = changed[:, changed.sum(axis=0) == 2]
+    assert (twice & np.roll(twice, 1, axis=0)).any(axis=0).all()
+    assert (values > 0.2).any()
+    assert (values < 0.2).any()
+
+
+def test_mixed_pixels_teach_no_class() -> None:
+    labelled = source(300)
+    labelled.weights[:] = 1
+    labels = np.array(["forest", "water"])[np.arange(300) % 2]
+    given = Source(labelled.name, labelled.values, labelled.weights, labelled.groups, 1.0, labels)
+    names = class_names([given, labelled])
+    assert names == ("forest", "water")
+    plain = draw_batch(
+        [given, labelled], Sampling(100, classes=names, augmentation=Augmentation(0, 0, 0, 0)), np.random.default_rng(1)
+    )
+    assert set(plain.classes[:50]) == {0, 1}
+    assert (plain.classes[50:] == -1).all()
+    mixed = draw_batch(
+        [given], Sampling(100, classes=names, augmentation=Augmentation(0, 1.0, 0, 0)), np.random.default_rng(1)
+    )
+    assert (mixed.classes == -1).all()
+
+
+def test_calibration_takes_whole_groups_and_spares_small_sources() -> None:
+    pixels = source(320)
+    many = Source("many", pixels.values, pixels.weights, np.arange(320) % 32)
+    chosen = calibration_pixels(many)
+    groups = set(many.groups[chosen])
+    assert 0 < len(groups) <= 2
+    assert not groups & set(many.groups[~chosen])
+    few = Source("few", pixels.values, pixels.weights, np.arange(320) % 6)
+    assert not calibration_pixels(few).any()

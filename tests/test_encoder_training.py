@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from esd.codec import Codec
 from esd.encoder import shipped
 from esd.encoder.baselines import PrincipalComponents, lloyd_max
 from esd.encoder.config import Config
 from esd.encoder.evaluate import evaluate, score
-from esd.encoder.fit import Point, fit
-from esd.encoder.sampling import Source, hide_dekads, split
+from esd.encoder.export import codec_bytes
+from esd.encoder.fit import Point, build_model, fit
+from esd.encoder.normalization import features
+from esd.encoder.sampling import Source, calibration_pixels, hide_dekads, split
 from esd.encoder.sources import table_source
 from esd.encoder.train import build_sources, train
 from esd.errors import EncoderError
@@ -29,7 +32,9 @@ DOCUMENT: dict[str, Any] = {
     "model": {
         "levels": [8, 8, 8, 5, 5, 5],
         "encoder": [["fold", 32], ["mix", 16], ["residual", 32, 1], ["linear", 6]],
-        "decoder": [["linear", 32], ["mix", 16], ["residual", 32, 1], ["unfold", 6]],
+        "full": [["linear", 32], ["mix", 16], ["residual", 32, 1], ["unfold", 6]],
+        "fast": [["flatten", 24], ["relu"], ["expand", 36, 6]],
+        "uncertainty": [["flatten", 8], ["relu"], ["expand", 36, 6]],
     },
     "data": {"sources": [{"name": "waves", "kind": "table", "share": 1.0}]},
     "training": {"steps": 60, "batch": 64, "learning_rate": 3e-3, "warmup": 10, "report_every": 20, "precision": "f32"},
@@ -180,6 +185,46 @@ def test_a_config_that_is_missing_or_not_toml_is_named(tmp_path: Path) -> None:
         Config.load(tmp_path / "bad.toml")
 
 
+def test_intervals_hold_nine_tenths_of_the_pixels_they_are_calibrated_on(tmp_path: Path) -> None:
+    fitted = fit([waves(800)], config(steps=120), tmp_path / "checkpoint")
+    aside = fitted.training[0].take(calibration_pixels(fitted.training[0]))
+    codec = Codec(codec_bytes("tiny", fitted.model, fitted.normalization, fitted.factor, half=False))
+    codes = codec.encode(aside.values, aside.weights)
+    inside = np.abs(codec.decode(codes) - aside.values) <= codec.interval(codes)
+    assert inside[aside.weights > 0].mean() == pytest.approx(0.9, abs=0.01)
+
+
+def test_consistency_holds_the_embedding_steady_under_hidden_observations(tmp_path: Path) -> None:
+    def spread(weight: float) -> float:
+        fitted = fit([waves()], config(steps=150, consistency=weight), tmp_path / f"checkpoint{weight}")
+        pixels, normal = fitted.held_out[0], fitted.normalization
+        with torch.no_grad():
+            views = [
+                fitted.model.bounded(fitted.model.latent(features(pixels.values, shown, normal)))
+                for shown in (pixels.weights, hide_dekads(pixels.weights, 0.5, 1))
+            ]
+        return float((views[0] - views[1]).square().mean() / views[0].var())
+
+    assert spread(20.0) < 0.8 * spread(0.0)
+
+
+def test_a_rung_starts_from_the_weights_that_fit(tmp_path: Path) -> None:
+    first = train([waves()], config(steps=20), tmp_path / "first")
+    document = copy.deepcopy(DOCUMENT)
+    document["model"].update(levels=[8, 6, 5], start=str(first.codec))
+    document["model"]["encoder"][-1] = ["linear", 3]
+    rung = build_model(Config.from_document(document).model)
+    given = load_file(first.codec)
+    torch.testing.assert_close(rung.tensors()["encoder.2.0.weight"], given["encoder.2.0.weight"].float())
+    assert rung.tensors()["encoder.3.weight"].shape == (3, 32)
+
+
+def test_a_run_stops_when_the_calibration_error_rises(tmp_path: Path) -> None:
+    stopped = fit([waves()], config(steps=400, report_every=10, patience=1, learning_rate=1.0), tmp_path / "checkpoint")
+    assert stopped.curve[-1].step < 400
+    assert stopped.finished
+
+
 def test_a_source_of_unknown_kind_is_named(tmp_path: Path) -> None:
     document = copy.deepcopy(DOCUMENT)
     document["data"]["sources"][0]["kind"] = "dream"
@@ -194,7 +239,8 @@ def test_the_shipped_config_makes_the_shipped_codec() -> None:
     codec = Codec.load(shipped()["esd24"])
     document = tomllib.loads(path.read_text())
     assert codec.spec["levels"] == document["model"]["levels"] == [8, 8, 8, 5, 5, 5]
-    assert [layer["op"] for layer in codec.spec["decoder"]] == [layer[0] for layer in described.model.decoder]
+    for part, layers in (("full", described.model.full), ("fast", described.model.fast)):
+        assert [layer["op"] for layer in codec.layers[part]] == [layer[0] for layer in layers]
     assert codec.spec["card"]["seed"] == described.training.seed
     assert codec.spec["card"]["steps"] == described.training.steps
     assert codec.sha256 in (folder / "esd24.md").read_text()
