@@ -73,6 +73,8 @@ def evaluate(
     if ladder is not None:
         document["ladder"] = _ladder(list(named.values()), sources[0], fold, ladder)
         document["figure"] = ladder
+    if {"classification", "few-shot"} & set(wanted) and any(tested.source.labels is None for tested in sources):
+        note("land cover is left out where the pixels have no labels")
     if fold is None and any(len(found) == 1 for found in named.values()):
         note("all pixel-years were scored; for an encoder trained on some of them give --fold")
     emit(document, as_json, lambda console: show(document, console))
