@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from esd.cube import codec_by_hash
 from esd.errors import ExpressionError, GridError, MemoryLimitError
@@ -56,20 +57,32 @@ def needed_regions(root: Expr, region: Region) -> dict[str, Region]:
     What lies before a reprojection is not told: the engine finds it from coordinates.
     """
     needed = {root.key: region}
-    for node in reversed(list(postorder(root))):
-        if node.op in ELSEWHERE or node.key not in needed or get_operator(node.op).tile is Tile.GLOBAL:
+    for key, halo, sources in _edges(root):
+        if key not in needed:
             continue
-        grown = needed[node.key].grow(halo_of(node))
-        for source in node.src:
-            grid = infer(source).grid
-            if grid is None:
-                continue
-            inside = grown.intersect(region_of(grid))
-            known = needed.get(source.key, inside)
-            needed[source.key] = Region(
-                min(known.y0, inside.y0), max(known.y1, inside.y1), min(known.x0, inside.x0), max(known.x1, inside.x1)
-            )
+        grown = needed[key].grow(halo) if halo else needed[key]
+        for source, whole in sources:
+            inside = grown.intersect(whole)
+            known = needed.get(source)
+            needed[source] = inside if known is None or known == inside else known.union(inside)
     return needed
+
+
+_Edges = list[tuple[str, int, list[tuple[str, Region]]]]
+_EDGES: WeakKeyDictionary[Expr, _Edges] = WeakKeyDictionary()
+
+
+def _edges(root: Expr) -> _Edges:
+    """Return the nodes that hand regions on, users first: key, halo, and the keys and grids of their inputs."""
+    known = _EDGES.get(root)
+    if known is None:
+        known = []
+        for node in reversed(list(postorder(root))):
+            if node.op not in ELSEWHERE and get_operator(node.op).tile is not Tile.GLOBAL:
+                grids = [(source.key, infer(source).grid) for source in node.src]
+                known.append((node.key, halo_of(node), [(key, region_of(grid)) for key, grid in grids if grid is not None]))
+        _EDGES[root] = known
+    return known
 
 
 def _node_bytes(node: Expr, pixels: int) -> int:

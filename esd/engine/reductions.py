@@ -73,6 +73,8 @@ def _more_than(b: Builder, stack: Stack, least: int) -> Value | None:
         if len(stack.values) <= least:
             raise UnsupportedError("too few times")
         return None
+    if least == 0:
+        return reduce(partial(b.binary, "or"), stack.masks)
     return b.compare("sgt", _count(b, stack), b.constant(least, RANK))
 
 
@@ -170,18 +172,36 @@ def _finish_sorted(b: Builder, stack: Stack, value: Value) -> Reduced:
 
 def _median(b: Builder, stack: Stack) -> Reduced:
     dtype, last = _float_type(stack.dtype), len(stack.values) - 1
-    ordered = _sorted(b, _kept(b, stack, np.inf, dtype))
+    ordered = _sorted(b, _balanced(b, stack, dtype))
     half = b.constant(2, dtype)
     if stack.masks is None:
         low, high = ordered[last // 2], ordered[(last + 1) // 2]
         middle = low if last % 2 == 0 else b.binary("fdiv", b.binary("fadd", low, high), half)
         return _finish_sorted(b, stack, middle)
-    count, one = _count(b, stack), b.constant(1, RANK)
-    upper = b.binary("ashr", count, one)
-    lower = b.binary("ashr", b.binary("sub", count, one), one)
-    low, high = _at(b, ordered, lower, last // 2), _at(b, ordered, upper, (last + 1) // 2)
+    odd, middle = _odd_invalid(b, stack.masks), len(stack.values) // 2
+    low, high = ordered[middle - 1], ordered[middle]
     both = b.binary("fdiv", b.binary("fadd", low, high), half)
-    return _finish_sorted(b, stack, b.choose(b.compare("eq", lower, upper), low, both))
+    values = (both, high) if len(stack.values) % 2 else (low, both)
+    return _finish_sorted(b, stack, b.choose(odd[-1], *values))
+
+
+def _odd_invalid(b: Builder, masks: Sequence[Value]) -> list[Value]:
+    """Return, for each time, whether those not valid up to it are odd in number."""
+    odd: list[Value] = []
+    for mask in masks:
+        invalid = EMITTERS["logical_not"](b, [mask], {})
+        odd.append(b.binary("xor", odd[-1], invalid) if odd else invalid)
+    return odd
+
+
+def _balanced(b: Builder, stack: Stack, dtype: np.dtype[Any]) -> list[Value]:
+    """Return the values, -inf and inf in turns, inf first, in place of those not valid: the median keeps its rank or two."""
+    values = [b.cast(value, dtype) for value in stack.values]
+    if stack.masks is None:
+        return values
+    low, high = b.constant(-np.inf, dtype), b.constant(np.inf, dtype)
+    fillers = [b.choose(odd, high, low) for odd in _odd_invalid(b, stack.masks)]
+    return [b.choose(mask, value, filler) for mask, value, filler in zip(stack.masks, values, fillers, strict=True)]
 
 
 def _percentile(b: Builder, stack: Stack, percent: float) -> Reduced:
