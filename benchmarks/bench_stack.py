@@ -121,10 +121,9 @@ def measure(name: str, path: str, side: int) -> dict[str, float]:
     RUNS[name](f"{path}.small", CHUNK)
     before, start = _cpu(), time.perf_counter()
     result = RUNS[name](path, side)
-    seconds, wall = _cpu() - before, time.perf_counter() - start
-    mean = float(np.nanmean(result.astype(np.float64)))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"cpu_s": seconds, "wall_s": wall, "process_cpu_s": _cpu(), "peak_mb": peak, "mean": mean}
+    found = {"cpu_s": _cpu() - before, "wall_s": time.perf_counter() - start, "process_cpu_s": _cpu()}
+    found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {**found, "mean": float(np.nanmean(result.astype(np.float64)))}
 
 
 def _cpu() -> float:

@@ -66,7 +66,7 @@ class NodataBlock(Block):
         object.__setattr__(self, "nodata", nodata)
 
     @cached_property
-    def valid(self) -> Mask:  # type: ignore[override]  # read-only in both
+    def valid(self) -> Mask:
         """True where a value counts."""
         return np.asarray(self.values != self.nodata)
 

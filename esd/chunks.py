@@ -7,6 +7,7 @@ Blosc in files of their own, which is what zarr writes by itself, are therefore 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -46,15 +47,18 @@ class PlainChunks:
     dtype: np.dtype[Any]
     fill: float
 
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of a chunk, decompressed."""
+        return math.prod(self.chunk) * self.dtype.itemsize
+
     def read(self, spans: Sequence[Span]) -> Array:
         """Read a box, from and to of each dimension, into memory of this thread's pool."""
         result = _pooled(tuple(high - low for low, high in spans), self.dtype)
         for index in self._touched(spans):
             origin = [place * size for place, size in zip(index, self.chunk, strict=True)]
             ends = [start + size for start, size in zip(origin, self.chunk, strict=True)]
-            shared = [
-                (max(low, start), min(high, end)) for (low, high), start, end in zip(spans, origin, ends, strict=True)
-            ]
+            shared = [(max(low, start), min(high, end)) for (low, high), start, end in zip(spans, origin, ends, strict=True)]
             target = result[tuple(slice(a - low, b - low) for (a, b), (low, _high) in zip(shared, spans, strict=True))]
             if target.shape == self.chunk and target.flags.c_contiguous:
                 self._decompress(index, target)
@@ -74,13 +78,16 @@ class PlainChunks:
         try:
             with file.open("rb", buffering=0) as opened:
                 buffer = _pooled((target.nbytes + OVERHEAD,), np.dtype(np.uint8))
-                count = opened.readinto(memoryview(buffer))
+                count = opened.readinto(buffer.data)
         except FileNotFoundError:
             target[...] = self.fill
             return
+        told = [int.from_bytes(buffer[start : start + 4], "little") for start in (4, 12)]
+        if told != [target.nbytes, count]:  # Blosc believes what its header says, and would read on
+            raise CubeError(f"chunk {file} is damaged: {count} bytes, its header says {told[1]}; write it again")
         try:
             blosc.decompress(buffer[:count], target)
-        except (RuntimeError, ValueError) as error:
+        except RuntimeError as error:
             raise CubeError(f"chunk {file} is damaged ({error}); write it again") from error
 
 

@@ -55,6 +55,15 @@ class StoredSource:
         """Hash of what is read and how."""
         return hashlib.sha256(repr(self).encode()).hexdigest()
 
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes that reading works in beside the result: a chunk and its file; zarr holds several at once."""
+        chunks = plain_chunks(Path(self.path) / self.name, self.stamp)
+        if chunks is not None:
+            return 2 * chunks.chunk_bytes
+        array = _open(self.path, self.name)
+        return 8 * int(np.prod(array.chunks)) * array.dtype.itemsize
+
     def at_times(self, start: int, end: int) -> StoredSource:
         """Return the times at positions `start` to `end` of this one."""
         return replace(self, time=self.time[start:end], first=self.first + start)

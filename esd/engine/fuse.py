@@ -262,7 +262,7 @@ def build_reduction(run: Run, planes: int, marks: Sequence[Any]) -> Kernel:
 def _masks(
     b: Builder, stacks: Sequence[Sequence[Value]], marks: Sequence[Any], loaded: Sequence[Value], times: int
 ) -> list[Value] | None:
-    """Return where each time is valid: where every plane says so, and no input holds the number that stands for not valid."""
+    """Return where each time is valid: where every plane says so, and no input holds what stands for not valid."""
     told = [(stack, mark) for stack, mark in zip(stacks, marks, strict=True) if mark is not None]
     if not told and not loaded:
         return None
