@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cubes import local_cube
 
 from esd.codec import Codec
 from esd.cube import Cube
@@ -59,8 +59,6 @@ def right(cube: Cube, store: Path) -> bool:
 
 def random_codec() -> Codec:
     """Return the codec of the tests: real arithmetic, no training."""
-    import sys
-
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     from random_codecs import random_codec as make
 
@@ -112,6 +110,9 @@ def stored_index(folder: Path, side: int) -> tuple[Image, Check]:
 def decoded(folder: Path, side: int) -> tuple[Image, Check]:
     """Return the median index of a year of a cube of random codes, decoded."""
     import zarr
+
+    sys.path.insert(0, str(Path(__file__).parent))
+    from cubes import local_cube
 
     image = local_cube(folder / "codes.esd.zarr", side).image(2004).normalized_difference("nir", "red").median()
     corner = Region(0, 64, 0, 64)
