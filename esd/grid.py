@@ -77,6 +77,10 @@ class Region:
         y0, x0 = max(self.y0, other.y0), max(self.x0, other.x0)
         return Region(y0, max(y0, min(self.y1, other.y1)), x0, max(x0, min(self.x1, other.x1)))
 
+    def union(self, other: Region) -> Region:
+        """Return the smallest region that holds both."""
+        return Region(min(self.y0, other.y0), max(self.y1, other.y1), min(self.x0, other.x0), max(self.x1, other.x1))
+
     def within(self, other: Region) -> tuple[slice, slice]:
         """Return the region as an index into an array that covers `other`."""
         return slice(self.y0 - other.y0, self.y1 - other.y0), slice(self.x0 - other.x0, self.x1 - other.x0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from .errors import ExpressionError
 
-__all__ = ["REDUCERS", "Reducer", "get_reducer", "percent_of"]
+__all__ = ["MOMENTS_GROUP", "REDUCERS", "Reducer", "State", "get_reducer", "percent_of"]
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -84,7 +84,18 @@ def _count_final(state: State) -> tuple[Array, Mask]:
     return state[0], np.ones(state[0].shape, dtype=bool)
 
 
+MOMENTS_GROUP = 8
+"""Values whose moments are computed at once; those of more are merged, group after group."""
+
+
 def _moments_chunk(values: Array, valid: Mask) -> State:
+    """Counts, means and sums of squares, in groups of eight: the result is the same however a stack is cut at eights."""
+    starts = range(0, max(len(values), 1), MOMENTS_GROUP)
+    groups = (_moments_of(values[i : i + MOMENTS_GROUP], valid[i : i + MOMENTS_GROUP]) for i in starts)
+    return reduce(_moments_combine, groups)
+
+
+def _moments_of(values: Array, valid: Mask) -> State:
     count = _count(valid)
     numbers = np.where(valid, values, values.dtype.type(0)).astype(np.float64)
     mean = _in_order(numbers, np.float64) / np.maximum(count, 1)

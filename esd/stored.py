@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
-from .block import Block
+from .block import Block, NodataBlock
+from .chunks import plain_chunks
 from .errors import CubeError, GridError
 from .expr import Expr
 from .grid import Region
@@ -36,64 +34,11 @@ def _open(path: str, name: str) -> Any:
 
 
 @dataclass(frozen=True)
-class _PlainChunks:
-    """An array of Blosc chunks in files of their own, each with all times and bands of a square.
-
-    Such chunks are decompressed straight into place: zarr-python takes as long to hand them over as Blosc to decompress.
-    """
-
-    folder: Path
-    shape: tuple[int, ...]
-    side: tuple[int, int]
-    dtype: np.dtype[Any]
-    fill: float
-
-    def read(self, region: Region) -> npt.NDArray[Any]:
-        """Read a region, [time, band, y, x]."""
-        rows, columns = self.side
-        result = np.empty((*self.shape[:2], *region.shape), dtype=self.dtype)
-        for row in range(region.y0 // rows, -(-region.y1 // rows)):
-            for column in range(region.x0 // columns, -(-region.x1 // columns)):
-                chunk = Region(row * rows, (row + 1) * rows, column * columns, (column + 1) * columns)
-                file = self.folder / "c" / "0" / "0" / str(row) / str(column)
-                if chunk == region:
-                    self._decompress(file, result)
-                    continue
-                whole = np.empty((*self.shape[:2], *self.side), dtype=self.dtype)
-                self._decompress(file, whole)
-                shared = chunk.intersect(region)
-                result[(..., *shared.within(region))] = whole[(..., *shared.within(chunk))]
-        return result
-
-    def _decompress(self, file: Path, target: npt.NDArray[Any]) -> None:
-        from numcodecs import blosc
-
-        try:
-            data = file.read_bytes()
-        except FileNotFoundError:
-            target[...] = self.fill
-            return
-        blosc.decompress(data, target)
-
-
-@lru_cache(maxsize=64)
-def _plain_chunks(folder: Path, _stamp: int) -> _PlainChunks | None:
-    """Return the chunks of an array if they are plain, None if zarr has to read them."""
-    spec = json.loads((folder / "zarr.json").read_text())
-    shape, chunk = spec["shape"], spec["chunk_grid"]["configuration"].get("chunk_shape")
-    little = {"name": "bytes", "configuration": {"endian": "little"}}
-    codecs, keys = spec["codecs"], {"name": "default", "configuration": {"separator": "/"}}
-    blosc = len(codecs) == 2 and codecs[0] == little and codecs[1]["name"] == "blosc"
-    known = spec["data_type"] in ("int16", "uint16", "int32", "uint32")
-    if not (blosc and known and spec["chunk_key_encoding"] == keys and chunk[:2] == shape[:2]):
-        return None
-    dtype = np.dtype(spec["data_type"]).newbyteorder("<")
-    return _PlainChunks(folder, tuple(shape), (chunk[2], chunk[3]), dtype, spec["fill_value"])
-
-
-@dataclass(frozen=True)
 class StoredSource:
-    """An array [time, band, y, x] of a Zarr store on a grid. `stamp` is when its metadata changed last, in nanoseconds."""
+    """An array [time, band, y, x] of a Zarr store on a grid, or some of its times: `first` is the position of the first.
+
+    `stamp` is when its metadata changed last, in nanoseconds.
+    """
 
     path: str
     name: str
@@ -103,21 +48,36 @@ class StoredSource:
     grid: GeoBox
     time: tuple[str, ...]
     bands: tuple[str, ...]
+    first: int = 0
 
     @property
     def token(self) -> str:
         """Hash of what is read and how."""
         return hashlib.sha256(repr(self).encode()).hexdigest()
 
-    def read(self, region: Region) -> Block:
-        """Read a region; what equals `nodata` (NaN for floats without one) is not valid."""
-        chunks = _plain_chunks(Path(self.path) / self.name, self.stamp)
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes that reading works in beside the result: a chunk and its file; zarr holds several at once."""
+        chunks = plain_chunks(Path(self.path) / self.name, self.stamp)
         if chunks is not None:
-            values = chunks.read(region)
+            return 2 * chunks.chunk_bytes
+        array = _open(self.path, self.name)
+        return 8 * int(np.prod(array.chunks)) * array.dtype.itemsize
+
+    def at_times(self, start: int, end: int) -> StoredSource:
+        """Return the times at positions `start` to `end` of this one."""
+        return replace(self, time=self.time[start:end], first=self.first + start)
+
+    def read(self, region: Region) -> Block:
+        """Read a region; what equals `nodata`, and what is NaN where that is no number, is not valid."""
+        times = (self.first, self.first + len(self.time))
+        chunks = plain_chunks(Path(self.path) / self.name, self.stamp)
+        if chunks is not None:
+            values = chunks.read((times, (0, len(self.bands)), (region.y0, region.y1), (region.x0, region.x1)))
         else:
-            values = np.asarray(_open(self.path, self.name)[(slice(None), slice(None), *region.slices)])
-        if self.nodata is not None:
-            return Block(values, values != values.dtype.type(self.nodata))
+            values = np.asarray(_open(self.path, self.name)[(slice(*times), slice(None), *region.slices)])
+        if self.nodata is not None and not np.isnan(self.nodata):
+            return NodataBlock(values, values.dtype.type(self.nodata))
         if values.dtype.kind == "f":
             valid = ~np.isnan(values)
             return Block(np.where(valid, values, values.dtype.type(0)), valid)

@@ -21,7 +21,7 @@ from .dekad import BANDS, STEPS, dekad_dates, step_dates
 from .errors import BandError, EncoderError, ExpressionError, GridError, SpaceError, WindowError
 from .grid import make_geobox
 from .operator import Band, Tile, operator
-from .reducer import get_reducer
+from .reducer import MOMENTS_GROUP, get_reducer
 from .space import CubeType, Space
 
 if TYPE_CHECKING:
@@ -270,7 +270,17 @@ def _reduce_rule(image: CubeType, *, reducer: str) -> CubeType:
     return image.with_(time=image.time[:1], dtype=probe.dtype, space=space, encoder=image.encoder)
 
 
-@operator("reducer", Tile.TIME, _reduce_rule, Space.NUMBER, openeo="reduce_dimension")
+def _reduce_work(given: Sequence[CubeType], args: Mapping[str, Any], pixels: int) -> int:
+    """Bytes that a reducer works in: those that rank hold the stack three times as floats, the rest their masked copy."""
+    source, wide = given[0], 8
+    numbers, planes = len(source.time) * len(source.bands), len(source.bands)
+    if get_reducer(args["reducer"]).combine is None:
+        return pixels * (numbers * (3 * max(source.dtype.itemsize, 4) + 2) + 4 * wide * planes)
+    group = min(len(source.time), MOMENTS_GROUP) * planes
+    return pixels * (numbers * (source.dtype.itemsize + 1) + (4 * group + 8 * planes) * wide)
+
+
+@operator("reducer", Tile.TIME, _reduce_rule, Space.NUMBER, work=_reduce_work, openeo="reduce_dimension")
 def reduce(image: Block, reducer: str) -> Block:
     """Reduce all times to one by a named reducer, each pixel and band by itself; what is not valid does not count."""
     values, valid = get_reducer(reducer)(image.values, image.full_valid)

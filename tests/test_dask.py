@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -185,3 +186,35 @@ def test_functions_of_users_and_wholes_of_grids_reach_the_workers(cube: Cube, cl
     assert here.valid.any()
     assert there.values.tobytes() == here.values.tobytes()
     assert there.valid.tobytes() == here.valid.tobytes()
+
+
+def _spy(path: str) -> None:
+    """Note every evaluation of a whole grid in a file, on a worker."""
+    from esd.engine import scene
+
+    made = scene.make_whole
+
+    def noting(node: Any, *args: Any) -> Any:
+        with Path(path).open("a") as file:
+            file.write(f"{node.op} {os.getpid()}\n")
+        return made(node, *args)
+
+    scene.make_whole = noting
+    if "esd.engine.dask_executor" in sys.modules:
+        sys.modules["esd.engine.dask_executor"].make_whole = noting  # type: ignore[attr-defined]  # imported by name
+
+
+def test_what_needs_the_whole_grid_is_computed_once_for_all_workers(large: Cube, client: Any, tmp_path: Path) -> None:
+    image = (large.plane("error", 2004) > 0.03).connected_components().component_size()
+    here = image.compute(tile=256, executor=1)
+    client.run(_import_executor)
+    client.run(_spy, str(tmp_path / "made"))
+    there = image.compute(tile=256, executor=client)
+    assert there.values.tobytes() == here.values.tobytes()
+    assert there.valid.tobytes() == here.valid.tobytes()
+    made = [line.split()[0] for line in (tmp_path / "made").read_text().splitlines()]
+    assert sorted(made) == ["component_size", "connected_components"]
+
+
+def _import_executor() -> None:
+    import esd.engine.dask_executor  # noqa: F401 - so that what it imported can be replaced

@@ -89,7 +89,7 @@ def _run(plan: Plan, executor: Executor, stop: Stop) -> Raster:
             rows, columns = part.within(plan.region)
             mask = block.full_valid
             valid[:, :, rows, columns] = mask
-            values[:, :, rows, columns] = np.where(mask, block.values, given.dtype.type(0))
+            np.copyto(values[:, :, rows, columns], block.values, where=mask)
     return Raster(values, valid, given, sub_geobox(grid_of(plan), plan.region))
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from esd.block import Array, Block, Mask, all_valid
+from esd.block import Array, Block, Mask, NodataBlock, all_valid
 from esd.errors import ExpressionError
 from esd.expr import Expr
 
@@ -175,27 +176,34 @@ class BoundReduction:
 
     def __call__(self, blocks: Sequence[Block]) -> Block | None:
         """Evaluate on blocks [time, band, y, x] of the inputs; None if there is no code for it to run."""
-        valid = all_valid([block.valid for block in blocks])
-        masked = valid.shape[0] > 1
-        if self._run.reducer == "count" and not masked:
-            return None
-        build = partial(build_reduction, self._run, masked)
-        kernel = ready_kernel(f"{self._run.key} {masked}", build)
+        marks = tuple(block.nodata if isinstance(block, NodataBlock) else None for block in blocks)
+        planes = [block.valid for block, mark in zip(blocks, marks, strict=True) if mark is None]
+        coded, valid = len(planes) < len(blocks), all_valid(planes) if planes else None
+        mask = None if valid is None or (len(valid) == 1 and not coded) else planes_of(valid)
+        masks = 0 if mask is None else len(mask)
         count = self._shape[2] * self._shape[3]
+        kernel = self._kernel(masks, marks)
         if kernel is None or count < kernel.lanes:
             return None
         values, _address = self._values.take()
-        arrays = [planes_of(block.values) for block in blocks]
-        given = [plane_addresses(array, len(array), self._shape[1]) for array in arrays]
-        targets = [plane_addresses(values, 1, self._shape[1])]
-        masks: list[list[int]] = []
-        if masked:
-            mask = planes_of(valid)
-            masks = plane_addresses(mask, len(mask), self._shape[1])
+        outputs = [values]
+        if coded or masks:
             valid, _address = self._valid.take()
-            targets.append(plane_addresses(valid, 1, self._shape[1]))
+            outputs.append(valid)
+        assert valid is not None
+        arrays = [planes_of(block.values) for block in blocks]
+        given, masked = [self._by_band(array) for array in arrays], [] if mask is None else self._by_band(mask)
+        targets = [self._by_band(output)[0] for output in outputs]
         for band in range(self._shape[1]):
             inputs = [plane[band] for planes in given for plane in planes] + self._tables[band]
-            inputs += [plane[band] for plane in masks]
-            kernel(inputs, [planes[0][band] for planes in targets], count)
+            kernel([*inputs, *(plane[band] for plane in masked)], [target[band] for target in targets], count)
         return Block(values, valid)
+
+    def _kernel(self, masks: int, marks: tuple[Any, ...]) -> Kernel | None:
+        if self._run.reducer == "count" and not masks and not any(mark is not None for mark in marks):
+            return None
+        told = [None if mark is None else mark.item() for mark in marks]
+        return ready_kernel(f"{self._run.key} {masks} {told}", partial(build_reduction, self._run, masks, marks))
+
+    def _by_band(self, array: Array) -> list[list[int]]:
+        return plane_addresses(array, len(array), self._shape[1])

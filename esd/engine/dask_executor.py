@@ -12,7 +12,11 @@ from esd.errors import ExpressionError, JobError
 from esd.grid import Region
 
 from .executors import attempt, one_blas_thread
+from .packing import Packed, pack, unpack
+from .program import evaluate
+from .scene import Made, adopted, global_nodes, make_whole, version_and_tile
 from .stop import NEVER, Stop
+from .tasks import ComputeTile, TotalStates, WriteTile
 
 __all__ = ["DaskExecutor"]
 
@@ -26,16 +30,24 @@ def _hold(task: T) -> T:
     return task
 
 
-def _on_worker(task: Callable[[Region], T], region: Region, retries: int) -> T:
-    with one_blas_thread():
+def _on_worker(task: Callable[[Region], T], region: Region, retries: int, wholes: Sequence[Made]) -> T:
+    with one_blas_thread(), adopted(wholes):
         return attempt(task, region, retries)
+
+
+def _make(packed: Packed, tile: int, version: str, before: Sequence[Made]) -> Made:
+    """Evaluate an operator that needs its whole grid, once for all workers."""
+    node = unpack(packed)
+    with one_blas_thread(), adopted(before):
+        return Made(node.key, version, make_whole(node, tile, evaluate))
 
 
 class DaskExecutor:
     """Runs tasks on the workers of a `distributed.Client`.
 
     At most `ahead` regions for each thread of the cluster are on their way at a time, so that no queue grows with the job. A
-    region whose worker died is run again elsewhere, by Dask; storage that failed is tried again `retries` times.
+    region whose worker died is run again elsewhere, by Dask; storage that failed is tried again `retries` times. What needs
+    a whole grid is computed once, by one worker, and handed to those that cut their regions from it.
     """
 
     def __init__(self, client: Any, retries: int = 2, ahead: int = 2) -> None:
@@ -59,13 +71,14 @@ class DaskExecutor:
     def run(self, task: Callable[[Region], T], regions: Sequence[Region], stop: Stop = NEVER) -> Iterator[tuple[Region, T]]:
         """Yield each region with the task's result, as they come. Raises JobError if workers keep dying over a region."""
         held = self.client.submit(_hold, task, pure=False)
+        wholes = self._wholes(task)
         most = self.ahead * sum(self._threads_by_worker())
         left = iter(regions)
         pending: dict[Any, Region] = {}
         try:
             while True:
                 for region in left:
-                    pending[self.client.submit(_on_worker, held, region, self.retries, pure=False)] = region
+                    pending[self.client.submit(_on_worker, held, region, self.retries, wholes, pure=False)] = region
                     if len(pending) >= most:
                         break
                 if not pending:
@@ -73,7 +86,15 @@ class DaskExecutor:
                 for future in self._finished(pending, stop):
                     yield pending.pop(future), self._result(future)
         finally:
-            self.client.cancel([*pending, held])
+            self.client.cancel([*pending, *wholes, held])
+
+    def _wholes(self, task: Callable[[Region], T]) -> list[Any]:
+        """Have the operators of a task that need their whole grid computed, each by one worker, inputs first."""
+        made: list[Any] = []
+        for node in global_nodes(task.root) if isinstance(task, ComputeTile | WriteTile | TotalStates) else ():
+            version, tile = version_and_tile(node)
+            made.append(self.client.submit(_make, pack(node), tile, version, list(made), pure=False))
+        return made
 
     def _finished(self, pending: dict[Any, Region], stop: Stop) -> list[Any]:
         """Wait until some of the futures have ended; stop meanwhile if it is time to."""

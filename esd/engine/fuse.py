@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -226,12 +227,12 @@ def build_kernel(run: Run) -> Kernel:
     return compile_ir(loop_function(b, types, [infer(run.sink).dtype], b.block), b.lanes)
 
 
-def build_reduction(run: Run, masked: bool) -> Kernel:
+def build_reduction(run: Run, planes: int, marks: Sequence[Any]) -> Kernel:
     """Compile a run that ends in a reducer of time.
 
-    Its inputs are the planes of each input, as many as it has times, then its tables, then, if `masked`, a plane of validity
-    for each time; its outputs the result and, if `masked`, where it is valid. Raises UnsupportedError for dtypes without
-    vector code.
+    Its inputs are the planes of each input, as many as it has times, then its tables, then `planes` of validity: one for
+    each time, one for all, or none. `marks` has, for each input, the number that stands for "not valid" in it, or None. Its
+    outputs are the result and, unless all is valid, where it is. Raises UnsupportedError for dtypes without vector code.
     """
     b, types = Builder(_lanes(run)), list[np.dtype[Any]]()
     stacks: dict[str, list[Value]] = {}
@@ -242,19 +243,38 @@ def build_reduction(run: Run, masked: bool) -> Kernel:
     results, first_table = [], len(types)
     types += _table_types(run)
     for time in range(run.times):
-        values = {key: planes[time if len(planes) > 1 else 0] for key, planes in stacks.items()}
+        values = {key: stack[time if len(stack) > 1 else 0] for key, stack in stacks.items()}
         _emit_nodes(b, run, values, first_table)
         results.append(values[run.sink.src[0].key])
-    masks = [_load(b, len(types) + i, BOOL) for i in range(run.times)] if masked else None
-    types += [BOOL] * (run.times if masked else 0)
+    loaded = [_load(b, len(types) + i, BOOL) for i in range(planes)]
+    types += [BOOL] * planes
+    masks = _masks(b, [stacks[node.key] for node in run.inputs], marks, loaded, run.times)
     reduced = emit_reduction(b, str(run.reducer), Stack(results, masks))
     if reduced.value.dtype != infer(run.sink).dtype:
         raise UnsupportedError(f"{run.reducer} gives {reduced.value.dtype}, not {infer(run.sink).dtype}")
     _store(b, reduced.value, 0)
-    if masked:
+    if masks is not None:
         _store(b, reduced.valid or b.compare("eq", b.constant(0, BOOL), b.constant(0, BOOL)), 1)
-    outputs = [infer(run.sink).dtype, *([BOOL] if masked else [])]
+    outputs = [infer(run.sink).dtype, *([BOOL] if masks is not None else [])]
     return compile_ir(loop_function(b, types, outputs, b.block), b.lanes)
+
+
+def _masks(
+    b: Builder, stacks: Sequence[Sequence[Value]], marks: Sequence[Any], loaded: Sequence[Value], times: int
+) -> list[Value] | None:
+    """Return where each time is valid: where every plane says so, and no input holds what stands for not valid."""
+    told = [(stack, mark) for stack, mark in zip(stacks, marks, strict=True) if mark is not None]
+    if not told and not loaded:
+        return None
+    masks = []
+    for time in range(times):
+        tests = [loaded[min(time, len(loaded) - 1)]] if loaded else []
+        for stack, mark in told:
+            value = stack[time if len(stack) > 1 else 0]
+            differs = "une" if value.is_float else "ne"
+            tests.append(b.compare(differs, value, b.constant(mark.item(), value.dtype)))
+        masks.append(reduce(partial(b.binary, "and"), tests))
+    return masks
 
 
 def build_steps(steps: int) -> Kernel:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
-from esd.cube import codec_by_hash
 from esd.errors import ExpressionError, GridError, MemoryLimitError
 from esd.expr import Expr, postorder
 from esd.grid import Region, region_of, tiles
@@ -13,16 +12,17 @@ from esd.operator import Tile, get_operator
 from esd.space import CubeType
 
 from .lower import infer, lower
-from .rewrite import consumers_of, optimize
-from .total_order import TOTAL_BLOCK
+from .memory import ELSEWHERE, halo_of, peak_of, whole_bytes
+from .rewrite import optimize
+from .streaming import GROUPS, stream_reductions
 
 __all__ = ["DEFAULT_MEMORY", "Plan", "halo_of", "make_plan", "needed_regions"]
 
 DEFAULT_MEMORY = 2 * 1024**3
 DEFAULT_TILE = 512
 SMALLEST_TILE = 32
-ELSEWHERE = frozenset({"reproject", "reduce_all"})
-"""Operators whose inputs are on another grid: they find the region that they need themselves."""
+FAIR_TILE = 256
+"""Side below which smaller tiles cost more than a stack computed in groups."""
 
 
 @dataclass(frozen=True)
@@ -44,83 +44,38 @@ class Plan:
         return list(tiles(self.region, self.tile))
 
 
-def halo_of(node: Expr) -> int:
-    """Return how many pixels around a pixel an operator looks at."""
-    declared = get_operator(node.op)
-    return declared.halo(node.args) if declared.tile is Tile.FOCAL else 0
-
-
 def needed_regions(root: Expr, region: Region) -> dict[str, Region]:
     """Return the region of each node that a region of the result needs, halos added up, on the grid before a reprojection.
 
     What lies before a reprojection is not told: the engine finds it from coordinates.
     """
     needed = {root.key: region}
-    for node in reversed(list(postorder(root))):
-        if node.op in ELSEWHERE or node.key not in needed or get_operator(node.op).tile is Tile.GLOBAL:
+    for key, halo, sources in _edges(root):
+        if key not in needed:
             continue
-        grown = needed[node.key].grow(halo_of(node))
-        for source in node.src:
-            grid = infer(source).grid
-            if grid is None:
-                continue
-            inside = grown.intersect(region_of(grid))
-            known = needed.get(source.key, inside)
-            needed[source.key] = Region(
-                min(known.y0, inside.y0), max(known.y1, inside.y1), min(known.x0, inside.x0), max(known.x1, inside.x1)
-            )
+        grown = needed[key].grow(halo) if halo else needed[key]
+        for source, whole in sources:
+            inside = grown.intersect(whole)
+            known = needed.get(source)
+            needed[source] = inside if known is None or known == inside else known.union(inside)
     return needed
 
 
-def _node_bytes(node: Expr, pixels: int) -> int:
-    """Bytes that a node's result takes, with what its kernel works in."""
-    given = infer(node)
-    if given.grid is None:
-        return 0
-    own = given.bytes_per_pixel * pixels
-    if node.op == "decode":
-        return own + codec_by_hash(str(infer(node.src[0]).encoder)).scratch_bytes
-    if get_operator(node.op).work is not None and get_operator(node.op).tile is not Tile.GLOBAL:
-        return own + _work_bytes(node, pixels)
-    if get_operator(node.op).tile in (Tile.TIME, Tile.ARRAY):
-        return own + 2 * sum(infer(source).bytes_per_pixel for source in node.src) * pixels
-    return own
+_Edges = list[tuple[str, int, list[tuple[str, Region]]]]
+_EDGES: WeakKeyDictionary[Expr, _Edges] = WeakKeyDictionary()
 
 
-def _work_bytes(node: Expr, pixels: int) -> int:
-    work = get_operator(node.op).work
-    return 0 if work is None else work([infer(source) for source in node.src], node.args, pixels)
-
-
-def _whole_bytes(root: Expr) -> tuple[int, str]:
-    """Return the bytes that operators on whole grids hold during the run, whatever the tiles, and which takes most."""
-    held = {"": 0}
-    for node in postorder(root):
-        grid = infer(node).grid
-        if get_operator(node.op).tile is Tile.GLOBAL and grid is not None:
-            held[node.op] = held.get(node.op, 0) + _work_bytes(node, region_of(grid).size)
-    return sum(held.values()), max(held, key=lambda name: held[name])
-
-
-def _peak(root: Expr, region: Region, users: Mapping[str, list[Expr]]) -> tuple[int, str]:
-    """Return the peak bytes of one tile, results freed after their last use, and the operator that takes most."""
-    halo = sum(halo_of(node) for node in postorder(root))
-    blocks = any(node.op == "reduce_all" for node in postorder(root))
-    pixels = max(region.grow(halo).size, Region(0, TOTAL_BLOCK, 0, TOTAL_BLOCK).grow(halo).size if blocks else 0)
-    waiting = {key: len(nodes) for key, nodes in users.items()}
-    live = peak = 0
-    largest, largest_bytes = root.op, 0
-    for node in postorder(root):
-        needs = _node_bytes(node, pixels)
-        live += needs
-        peak = max(peak, live)
-        if needs > largest_bytes:
-            largest, largest_bytes = node.op, needs
-        for source in dict.fromkeys(node.src):
-            waiting[source.key] -= 1
-            if waiting[source.key] == 0:
-                live -= _node_bytes(source, pixels)
-    return peak, largest
+def _edges(root: Expr) -> _Edges:
+    """Return the nodes that hand regions on, users first: key, halo, and the keys and grids of their inputs."""
+    known = _EDGES.get(root)
+    if known is None:
+        known = []
+        for node in reversed(list(postorder(root))):
+            if node.op not in ELSEWHERE and get_operator(node.op).tile is not Tile.GLOBAL:
+                grids = [(source.key, infer(source).grid) for source in node.src]
+                known.append((node.key, halo_of(node), [(key, region_of(grid)) for key, grid in grids if grid is not None]))
+        _EDGES[root] = known
+    return known
 
 
 def _largest_tile(region: Region, side: int) -> Region:
@@ -133,7 +88,8 @@ def make_plan(
     """Plan an expression over a region of its grid.
 
     `tile` fixes the side of the tiles; without it they are 512 pixels and shrink until `threads` of them fit into
-    `max_memory` bytes. Raises MemoryLimitError where even the smallest do not, GridError for a region outside the grid.
+    `max_memory` bytes; before they get smaller than 256, reducers of deep stacks are computed in groups of times. Raises
+    MemoryLimitError where even the smallest do not fit, GridError for a region outside the grid.
     """
     root = optimize(lower(expr))
     given = infer(root)
@@ -144,19 +100,41 @@ def make_plan(
     if asked.size == 0 or asked.intersect(whole) != asked:
         raise GridError(f"region {asked} does not lie inside the grid of {whole.y1} x {whole.x1} pixels")
     allowed = DEFAULT_MEMORY if max_memory is None else max_memory
-    users = consumers_of(root)
-    side = tile or DEFAULT_TILE
-    held, holder = _whole_bytes(root)
-    peak, largest = _peak(root, _largest_tile(asked, side), users)
-    while tile is None and side > SMALLEST_TILE and peak * threads + held > allowed:
-        side //= 2
-        peak, largest = _peak(root, _largest_tile(asked, side), users)
-    total = peak * threads + held
-    largest = holder if held > peak * threads else largest
-    if total > allowed and (tile is None or held > allowed):
+    fit = _fit(root, asked, tile, allowed, threads)
+    for group in GROUPS:
+        if fit.total <= allowed and (tile is not None or fit.side >= min(FAIR_TILE, *asked.shape)):
+            break
+        streamed = stream_reductions(root, group)
+        other = fit if streamed is root else _fit(streamed, asked, tile, allowed, threads)
+        if (other.total <= allowed, other.side, -other.total) > (fit.total <= allowed, fit.side, -fit.total):
+            fit = other
+    if fit.total > allowed and (tile is None or fit.held > allowed):
         raise MemoryLimitError(
-            f"the plan needs {total / 1e6:.0f} MB even in tiles of {side} pixels, {allowed / 1e6:.0f} MB are "
-            f"allowed; most goes to {largest!r}: raise --max-memory or narrow it (filter_date, select)"
+            f"the plan needs {fit.total / 1e6:.0f} MB even in tiles of {fit.side} pixels, {allowed / 1e6:.0f} MB are "
+            f"allowed; most goes to {fit.largest!r}: raise --max-memory or narrow it (filter_date, select)"
         )
-    reads = sum(infer(node).bytes_per_pixel for node in postorder(root) if node.op == "load")
-    return Plan(root, given, asked, side, threads, total, reads * asked.size, largest)
+    reads = sum(infer(node).bytes_per_pixel for node in postorder(fit.root) if node.op in ("load", "stored"))
+    return Plan(fit.root, given, asked, fit.side, threads, fit.total, reads * asked.size, fit.largest)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """An expression in tiles of a side: bytes in all, those held during the whole run, and the operator that takes most."""
+
+    root: Expr
+    side: int
+    total: int
+    held: int
+    largest: str
+
+
+def _fit(root: Expr, region: Region, tile: int | None, allowed: int, threads: int) -> _Fit:
+    """Return the largest tiles that fit, or the smallest; those of the side `tile` where it is given."""
+    side = tile or DEFAULT_TILE
+    while True:
+        part = _largest_tile(region, side)
+        peak, (held, holder) = peak_of(root, part), whole_bytes(root, part)
+        total = peak.bytes * threads + held
+        if tile is not None or side <= SMALLEST_TILE or total <= allowed:
+            return _Fit(root, side, total, held, holder if held > peak.bytes * threads else peak.largest)
+        side //= 2

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from esd.reducer import percent_of
+from esd.reducer import MOMENTS_GROUP, percent_of
 
 from .emit import EMITTERS
 from .ir import Builder, UnsupportedError, Value
@@ -73,6 +73,8 @@ def _more_than(b: Builder, stack: Stack, least: int) -> Value | None:
         if len(stack.values) <= least:
             raise UnsupportedError("too few times")
         return None
+    if least == 0:
+        return reduce(partial(b.binary, "or"), stack.masks)
     return b.compare("sgt", _count(b, stack), b.constant(least, RANK))
 
 
@@ -170,18 +172,36 @@ def _finish_sorted(b: Builder, stack: Stack, value: Value) -> Reduced:
 
 def _median(b: Builder, stack: Stack) -> Reduced:
     dtype, last = _float_type(stack.dtype), len(stack.values) - 1
-    ordered = _sorted(b, _kept(b, stack, np.inf, dtype))
+    ordered = _sorted(b, _balanced(b, stack, dtype))
     half = b.constant(2, dtype)
     if stack.masks is None:
         low, high = ordered[last // 2], ordered[(last + 1) // 2]
         middle = low if last % 2 == 0 else b.binary("fdiv", b.binary("fadd", low, high), half)
         return _finish_sorted(b, stack, middle)
-    count, one = _count(b, stack), b.constant(1, RANK)
-    upper = b.binary("ashr", count, one)
-    lower = b.binary("ashr", b.binary("sub", count, one), one)
-    low, high = _at(b, ordered, lower, last // 2), _at(b, ordered, upper, (last + 1) // 2)
+    odd, rank = _odd_invalid(b, stack.masks), len(stack.values) // 2
+    low, high = ordered[rank - 1], ordered[rank]
     both = b.binary("fdiv", b.binary("fadd", low, high), half)
-    return _finish_sorted(b, stack, b.choose(b.compare("eq", lower, upper), low, both))
+    values = (both, high) if len(stack.values) % 2 else (low, both)
+    return _finish_sorted(b, stack, b.choose(odd[-1], *values))
+
+
+def _odd_invalid(b: Builder, masks: Sequence[Value]) -> list[Value]:
+    """Return, for each time, whether those not valid up to it are odd in number."""
+    odd: list[Value] = []
+    for mask in masks:
+        invalid = EMITTERS["logical_not"](b, [mask], {})
+        odd.append(b.binary("xor", odd[-1], invalid) if odd else invalid)
+    return odd
+
+
+def _balanced(b: Builder, stack: Stack, dtype: np.dtype[Any]) -> list[Value]:
+    """Return the values, -inf and inf in turns, inf first, in place of those not valid: the median keeps its rank or two."""
+    values = [b.cast(value, dtype) for value in stack.values]
+    if stack.masks is None:
+        return values
+    low, high = b.constant(-np.inf, dtype), b.constant(np.inf, dtype)
+    fillers = [b.choose(odd, high, low) for odd in _odd_invalid(b, stack.masks)]
+    return [b.choose(mask, value, filler) for mask, value, filler in zip(stack.masks, values, fillers, strict=True)]
 
 
 def _percentile(b: Builder, stack: Stack, percent: float) -> Reduced:
@@ -222,7 +242,12 @@ def _first(b: Builder, stack: Stack, last: bool) -> Reduced:
     return _zero_elsewhere(b, found, _more_than(b, stack, 0))
 
 
-def _moments(b: Builder, stack: Stack, ddof: int, root: bool) -> Reduced:
+def _at_least_float(b: Builder, count: Value) -> Value:
+    return b.cast(_at_least(b, count, 1), F8)
+
+
+def _group_moments(b: Builder, stack: Stack) -> tuple[Value, Value, Value]:
+    """Return the count, the mean and the sum of squares of a group of times."""
     zero = b.constant(0, F8)
     numbers = [b.cast(value, F8) for value in _kept(b, stack, 0)]
     mean = b.binary("fdiv", reduce(partial(b.binary, "fadd"), numbers, zero), _at_least_one(b, stack))
@@ -230,8 +255,31 @@ def _moments(b: Builder, stack: Stack, ddof: int, root: bool) -> Reduced:
     if stack.masks is not None:
         apart = [b.choose(mask, value, zero) for mask, value in zip(stack.masks, apart, strict=True)]
     squares = reduce(partial(b.binary, "fadd"), [b.binary("fmul", value, value) for value in apart], zero)
-    left = _at_least(b, b.binary("sub", _count(b, stack), b.constant(ddof, RANK)), 1)
-    variance = b.binary("fdiv", squares, b.cast(left, F8))
+    return _count(b, stack), mean, squares
+
+
+def _merge_moments(
+    b: Builder, one: tuple[Value, Value, Value], other: tuple[Value, Value, Value]
+) -> tuple[Value, Value, Value]:
+    """Merge the moments of two groups, in the steps of `esd.reducer`."""
+    multiply, add, divide = (partial(b.binary, name) for name in ("fmul", "fadd", "fdiv"))
+    count = b.binary("add", one[0], other[0])
+    safe, first, second = _at_least_float(b, count), b.cast(one[0], F8), b.cast(other[0], F8)
+    difference = b.binary("fsub", other[1], one[1])
+    mean = add(one[1], divide(multiply(difference, second), safe))
+    between = divide(multiply(multiply(multiply(difference, difference), first), second), safe)
+    return count, mean, add(add(one[2], other[2]), between)
+
+
+def _moments(b: Builder, stack: Stack, ddof: int, root: bool) -> Reduced:
+    groups = []
+    for start in range(0, len(stack.values), MOMENTS_GROUP):
+        end = start + MOMENTS_GROUP
+        masks = None if stack.masks is None else stack.masks[start:end]
+        groups.append(_group_moments(b, Stack(stack.values[start:end], masks)))
+    count, _mean, squares = reduce(partial(_merge_moments, b), groups)
+    left = _at_least_float(b, b.binary("sub", count, b.constant(ddof, RANK)))
+    variance = b.binary("fdiv", squares, left)
     result = b.call("sqrt", variance) if root else variance
     return Reduced(b.cast(result, _float_type(stack.dtype)), _more_than(b, stack, ddof))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +29,7 @@ from .lower import infer
 from .stop import current_stop
 from .version import data_version
 
-__all__ = ["Scene", "Whole", "cut_whole", "global_nodes", "hold"]
+__all__ = ["Made", "Scene", "Whole", "adopted", "cut_whole", "global_nodes", "hold", "make_whole", "version_and_tile"]
 
 Tiles = Iterator[tuple[Region, Block]]
 
@@ -76,6 +76,15 @@ def global_nodes(root: Expr) -> list[Expr]:
     return [node for node in postorder(root) if get_operator(node.op).tile is Tile.GLOBAL]
 
 
+@dataclass(frozen=True)
+class Made:
+    """A whole on its way between processes: the node's key and the version of the data that it was made of."""
+
+    key: str
+    version: str
+    whole: Whole
+
+
 def _version(node: Expr) -> str:
     source = node.src[0]
     grid = infer(source).grid
@@ -100,11 +109,31 @@ class _Store:
             self.versions[node.key], self.tiles[node.key] = version, tile
 
     def release(self, node: Expr) -> None:
+        self._release(node.key)
+
+    def _release(self, key: str) -> None:
         with self.lock:
-            self.holds[node.key] -= 1
-            if not self.holds[node.key]:
-                del self.holds[node.key], self.versions[node.key], self.tiles[node.key]
+            self.holds[key] -= 1
+            if not self.holds[key]:
+                del self.holds[key], self.versions[key], self.tiles[key]
             self._shrink()
+
+    def told(self, node: Expr) -> tuple[str, int]:
+        """Return the version of the data that a node is held for, and the side of the tiles."""
+        with self.lock:
+            known = self.versions.get(node.key), self.tiles.get(node.key, DEFAULT_TILE)
+        return known[0] or _version(node), known[1]
+
+    def adopt(self, made: Made) -> None:
+        """Take a whole that another process made, and hold it."""
+        with self.lock:
+            self.holds[made.key] += 1
+            self.versions[made.key], self.tiles[made.key] = made.version, DEFAULT_TILE
+            self.wholes[made.key, made.version] = made.whole
+
+    def drop(self, made: Made) -> None:
+        """End the hold on a whole that was adopted."""
+        self._release(made.key)
 
     def get(self, node: Expr, make: Callable[[int], Whole]) -> Whole:
         key = node.key, self.versions.get(node.key) or _version(node)
@@ -157,6 +186,32 @@ def hold(root: Expr, tile: int) -> Iterator[None]:
             _STORE.release(node)
 
 
+@contextmanager
+def adopted(made: Sequence[Made]) -> Iterator[None]:
+    """Use wholes that another process made, for as long as a task goes on."""
+    for each in made:
+        _STORE.adopt(each)
+    try:
+        yield
+    finally:
+        for each in made:
+            _STORE.drop(each)
+
+
+def version_and_tile(node: Expr) -> tuple[str, int]:
+    """Return the version of the data that a node is held for, and the side of the tiles that its whole is made in."""
+    return _STORE.told(node)
+
+
+def make_whole(node: Expr, tile: int, evaluate: Callable[[Expr, Region], Block]) -> Whole:
+    """Evaluate an operator over its whole grid."""
+    declared, source = get_operator(node.op), node.src[0]
+    if declared.kernel is None:
+        raise GridError(f"operator {node.op!r} has no kernel")
+    whole: Whole = declared.kernel(Scene(infer(source), lambda: _tiles(source, tile, evaluate)), **node.args)
+    return whole
+
+
 def _tiles(source: Expr, side: int, evaluate: Callable[[Expr, Region], Block]) -> Tiles:
     """Evaluate an image over its whole grid in tiles, on threads of this process."""
     grid = infer(source).grid
@@ -167,12 +222,4 @@ def _tiles(source: Expr, side: int, evaluate: Callable[[Expr, Region], Block]) -
 
 def cut_whole(node: Expr, region: Region, evaluate: Callable[[Expr, Region], Block]) -> Block:
     """Return a region of the result of a node that needs its whole grid; the first that asks makes the whole."""
-    declared, source = get_operator(node.op), node.src[0]
-
-    def make(tile: int) -> Whole:
-        if declared.kernel is None:
-            raise GridError(f"operator {node.op!r} has no kernel")
-        whole: Whole = declared.kernel(Scene(infer(source), lambda: _tiles(source, tile, evaluate)), **node.args)
-        return whole
-
-    return _STORE.get(node, make).crop(region)
+    return _STORE.get(node, lambda tile: make_whole(node, tile, evaluate)).crop(region)
