@@ -20,13 +20,13 @@ from esd.expr import Expr, postorder
 from esd.operator import get_operator
 
 from .emit import EMITTERS
-from .ir import Builder, UnsupportedError, Value, memory_type
+from .ir import Builder, UnsupportedError, Value
 from .jit import Kernel, compile_ir, loop_function
 from .lower import infer
 from .reductions import Stack, emit_reduction, has_code
 from .rewrite import consumers_of
 
-__all__ = ["Run", "build_kernel", "build_reduction", "build_steps", "runs_of"]
+__all__ = ["Run", "build_kernel", "build_reduction", "runs_of"]
 
 VECTOR_BYTES = 64
 BOOL = np.dtype(bool)
@@ -219,10 +219,10 @@ def build_kernel(run: Run) -> Kernel:
     """Compile a run: planes of its inputs, then its tables. Raises UnsupportedError for dtypes that have no vector code."""
     types = [infer(node).dtype for node in run.inputs]
     b = Builder(_lanes(run))
-    values = {node.key: _load(b, i, infer(node).dtype) for i, node in enumerate(run.inputs)}
+    values = {node.key: b.load(i, infer(node).dtype) for i, node in enumerate(run.inputs)}
     _emit_nodes(b, run, values, len(types))
     types += _table_types(run)
-    _store(b, values[run.sink.key], 0)
+    b.store(values[run.sink.key], 0)
     return compile_ir(loop_function(b, types, [infer(run.sink).dtype], b.block), b.lanes)
 
 
@@ -237,7 +237,7 @@ def build_reduction(run: Run, masked: bool) -> Kernel:
     stacks: dict[str, list[Value]] = {}
     for node in run.inputs:
         given = infer(node)
-        stacks[node.key] = [_load(b, len(types) + i, given.dtype) for i in range(len(given.time))]
+        stacks[node.key] = [b.load(len(types) + i, given.dtype) for i in range(len(given.time))]
         types += [given.dtype] * len(given.time)
     results, first_table = [], len(types)
     types += _table_types(run)
@@ -245,39 +245,13 @@ def build_reduction(run: Run, masked: bool) -> Kernel:
         values = {key: planes[time if len(planes) > 1 else 0] for key, planes in stacks.items()}
         _emit_nodes(b, run, values, first_table)
         results.append(values[run.sink.src[0].key])
-    masks = [_load(b, len(types) + i, BOOL) for i in range(run.times)] if masked else None
+    masks = [b.load(len(types) + i, BOOL) for i in range(run.times)] if masked else None
     types += [BOOL] * (run.times if masked else 0)
     reduced = emit_reduction(b, str(run.reducer), Stack(results, masks))
     if reduced.value.dtype != infer(run.sink).dtype:
         raise UnsupportedError(f"{run.reducer} gives {reduced.value.dtype}, not {infer(run.sink).dtype}")
-    _store(b, reduced.value, 0)
+    b.store(reduced.value, 0)
     if masked:
-        _store(b, reduced.valid or b.compare("eq", b.constant(0, BOOL), b.constant(0, BOOL)), 1)
+        b.store(reduced.valid or b.compare("eq", b.constant(0, BOOL), b.constant(0, BOOL)), 1)
     outputs = [infer(run.sink).dtype, *([BOOL] if masked else [])]
     return compile_ir(loop_function(b, types, outputs, b.block), b.lanes)
-
-
-def build_steps(steps: int) -> Kernel:
-    """Compile the sum over the steps of terms looked up: planes of codes, then a table of float64 for each step."""
-    codes, terms = np.dtype(np.uint16), np.dtype(np.float64)
-    b = Builder(VECTOR_BYTES // terms.itemsize)
-    found = [b.gather(f"%inb{steps + step}", _load(b, step, codes), terms) for step in range(steps)]
-    total = found[0]
-    for term in found[1:]:
-        total = b.binary("fadd", total, term)
-    _store(b, total, 0)
-    return compile_ir(loop_function(b, [codes] * steps + [terms] * steps, [terms], b.block), b.lanes)
-
-
-def _load(b: Builder, index: int, dtype: np.dtype[Any]) -> Value:
-    stored = b.vector(memory_type(dtype))
-    if dtype.kind != "b":
-        return b.emit(f"load {stored}, ptr %in{index}, align {dtype.itemsize}", dtype)
-    return b.truth(b.emit(f"load {stored}, ptr %in{index}, align 1", dtype))
-
-
-def _store(b: Builder, value: Value, output: int) -> None:
-    if value.dtype.kind == "b":
-        value = b.emit(f"zext {b.vector('i1')} {value.name} to {b.vector('i8')}", np.dtype(np.uint8))
-    kind = b.vector(memory_type(value.dtype))
-    b.lines.append(f"  store {kind} {value.name}, ptr %out{output}, align {value.dtype.itemsize}")
