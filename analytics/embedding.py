@@ -233,8 +233,9 @@ def cosine_similarity(image: Block, reference: Reference | tuple[float, ...]) ->
     """Cosine, -1..1, of the angle between each pixel's whole vector and a reference.
 
     Input float32 [12, dims, y, x]; `reference` 12 x dims numbers, step slowest, or a `Reference`, which is refused
-    (EncoderError) where the image is of another encoder; the unit vector in its direction is rounded to 2**-36 of its largest
-    number. Result float32 [1, 1, y, x]; not valid where the pixel is not, or is the zero vector. Raises ExpressionError for a reference of another length, or of zeros only.
+    (EncoderError) where the image is of another encoder; the unit vector in its direction is rounded to 2**-36 of its
+    largest number. Result float32 [1, 1, y, x]; not valid where the pixel is not, or is the zero vector. Raises
+    ExpressionError for a reference of another length, or of zeros only.
     """
     return COSINE(image, {"reference": reference})
 
@@ -259,6 +260,7 @@ def distance(image: Block, reference: Reference | tuple[float, ...], metric: str
 
     Input float32 [12, dims, y, x]; `reference` 12 x dims numbers, step slowest, or a `Reference`, which is refused
     (EncoderError) where the image is of another encoder; it is rounded to 2**-36 of its largest number. Result float32
-    [1, 1, y, x], from 0 up; not valid where the pixel is not. Raises ExpressionError for a reference of another length or an unknown metric.
+    [1, 1, y, x], from 0 up; not valid where the pixel is not. Raises ExpressionError for a reference of another length or
+    an unknown metric.
     """
     return DISTANCES[metric](image, {"reference": reference, "metric": metric})

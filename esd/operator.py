@@ -16,8 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NewType
 
-import numpy as np
-
 from .errors import ExpressionError
 from .expr import Expr
 from .per_step import PerStep

@@ -1,4 +1,4 @@
-"""Operators on whole vectors that are sums over their numbers, so that codes can be looked up instead of turned into vectors.
+"""Operators on whole vectors that are sums over their numbers, so that codes can be looked up and need not be turned.
 
 Sums are taken in float64. What the numbers are multiplied with is rounded to RELATIVE of its largest (`rounded`), and the
 values of codes are short binary fractions wherever the halves of the level counts are powers of two: then every product and

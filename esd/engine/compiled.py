@@ -151,7 +151,7 @@ class BoundSteps:
 
     def __call__(self, blocks: Sequence[Block]) -> Block | None:
         """Evaluate on codes [time, 1, y, x]; None if there is no code for it to run."""
-        codes = planes_of(blocks[0].values)
+        codes = planes_of(np.asarray(blocks[0].values, dtype=np.uint16))
         planes = [step[0] for step in plane_addresses(codes, self._steps, 1)]
         whole = np.asarray(blocks[0].valid.all(axis=(0, 1)))
         return self._by_digits(planes, whole) if self._table.exact else self._by_codes(planes, whole)

@@ -1,6 +1,6 @@
 """Vector code of sums over the steps of codes, and of what becomes of them.
 
-A pixel's sums lie in one register, a number each: a row of a table is one load and one addition, however many sums there are.
+A pixel's sums lie in one register, a number each: a row of a table is one load and one addition, for any number of sums.
 """
 
 from __future__ import annotations
