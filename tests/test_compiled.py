@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -25,11 +24,6 @@ SEED = int(os.environ.get("ESD_FUZZ_SEED", "20260101"))
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ESD_CACHE", "")
-
-
-@pytest.fixture
-def _wait_for_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ESD_TIER", "compiled")
 
 
 def test_random_graphs_are_equal_to_the_bit() -> None:
@@ -67,54 +61,6 @@ def test_totals_are_equal_to_the_byte(shape: tuple[int, int], dtype: str) -> Non
             assert interpreted.values.tobytes() == fast.values.tobytes()
             expected = {"variance": masked.var, "count": masked.count}.get(name) or getattr(masked, name)
             assert np.isclose(fast.values.item(), float(expected()), rtol=1e-6)
-
-
-RANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float, float]] = {
-    "sin": (np.sin, -8000, 8000),
-    "cos": (np.cos, -8000, 8000),
-    "exp": (np.exp, -87, 88),
-    "ln": (np.log, 1e-6, 1e6),
-}
-
-
-@pytest.mark.usefixtures("_wait_for_code")
-@pytest.mark.parametrize("dtype", ["f4", "f8"])
-@pytest.mark.parametrize("name", RANGES)
-def test_elementary_functions_are_within_their_stated_error(name: str, dtype: str) -> None:
-    function, low, high = RANGES[name]
-    rng = np.random.default_rng(5)
-    spread = rng.uniform(low, high, (300, 300))
-    if name == "ln":
-        spread = np.exp(rng.uniform(np.log(low), np.log(high), spread.shape))
-    values = spread.astype(dtype)
-    grid = geobox_from_bounds(0, 0, 9000, 9000, "EPSG:32633", 30)
-    result = esd.call(name, esd.from_array(values, grid) + 0.0).compute().values[0, 0]
-    exact = function(values.astype(np.longdouble))
-    error = np.abs(result.astype(np.longdouble) - exact) / np.spacing(np.abs(exact).astype(dtype))
-    assert float(error.max()) < 1.6
-
-
-@pytest.mark.usefixtures("_wait_for_code")
-@pytest.mark.parametrize("dtype", ["f4", "f8"])
-@pytest.mark.parametrize("name", RANGES)
-def test_elementary_functions_at_the_edges(name: str, dtype: str) -> None:
-    function = RANGES[name][0]
-    edges = np.array([0, -0.0, np.inf, -np.inf, np.nan, 1e30, -1e30, 1e-40, -1, 100, -110, -745, 710, 1, 2, 1e9] * 2, dtype)
-    grid = geobox_from_bounds(0, 0, 32 * 30, 30, "EPSG:32633", 30)
-    result = esd.call(name, esd.from_array(edges[None], grid) * 1.0).compute().values[0, 0, 0]
-    with np.errstate(all="ignore"):
-        expected = function(edges)
-    assert np.allclose(result, expected, rtol=4 * np.finfo(dtype).eps, atol=0, equal_nan=True)
-
-
-@pytest.mark.usefixtures("_wait_for_code")
-def test_power_mod_and_clamp() -> None:
-    rng = np.random.default_rng(3)
-    a, b = leaf(rng, 40, 40, "f4"), leaf(rng, 40, 40, "f4")
-    for image in ((a.absolute() ** b), (a % b) + 0.0, (a * 1.0).clamp(-0.5, 0.5)):
-        interpreted, fast = both_tiers(image)
-        assert np.array_equal(interpreted.valid, fast.valid)
-        assert np.allclose(interpreted.values, fast.values, rtol=1e-6, atol=1e-30, equal_nan=True)
 
 
 def test_code_is_compiled_once_for_a_structure_and_kept_between_processes(

@@ -31,7 +31,7 @@ __all__ = ["Run", "build_kernel", "build_reduction", "runs_of"]
 VECTOR_BYTES = 64
 BOOL = np.dtype(bool)
 SHORTEST = 2
-"""Operators that a run must have: one alone is computed as fast by NumPy."""
+"""Operators that a run must have: one alone is computed as fast by NumPy, but for look-ups and long polynomials."""
 TRANSCENDENTAL = frozenset({"exp", "ln", "sin", "cos"})
 INTERLEAVED = 4
 """Vectors that a run of long polynomials computes at a time: one alone waits for its own results most of the time."""
@@ -136,6 +136,11 @@ def _run(sink: Expr, users: Mapping[str, list[Expr]], order: Mapping[str, int]) 
     return Run(nodes, inputs, _spell(nodes, inputs))
 
 
+def _weight(node: Expr) -> int:
+    """Return for how many operators a node counts in the length of a run."""
+    return SHORTEST if node.op == "lookup" or node.op in TRANSCENDENTAL else int(node.op != "rename")
+
+
 _RUNS: WeakKeyDictionary[Expr, dict[str, Run]] = WeakKeyDictionary()
 
 
@@ -152,7 +157,7 @@ def runs_of(root: Expr) -> dict[str, Run]:
             if node.key in inside or not (reducible or _fusable(node)):
                 continue
             run = _run(node, users, order)
-            if reducible or sum(SHORTEST if m.op == "lookup" else m.op != "rename" for m in run.nodes) >= SHORTEST:
+            if reducible or sum(map(_weight, run.nodes)) >= SHORTEST:
                 known[node.key] = run
                 inside.update(member.key for member in run.nodes[:-1])
         _RUNS[root] = known
