@@ -5,17 +5,33 @@ from __future__ import annotations
 import os
 import random
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from random_graphs import REDUCERS, assert_same, both_tiers, leaf, random_graph, same
+from random_graphs import (
+    REDUCERS,
+    assert_equal,
+    assert_same,
+    both_tiers,
+    leaf,
+    random_code_graph,
+    random_graph,
+    same,
+    share_elementary,
+    unfolded,
+)
 
 import esd
+from esd.codec import Codec
+from esd.cube import Cube
 from esd.engine import fuse, jit
 from esd.engine.ir import UnsupportedError
 from esd.engine.lower import lower
+from esd.engine.program import Program
 from esd.engine.rewrite import optimize
-from esd.grid import geobox_from_bounds
+from esd.expr import postorder
+from esd.grid import geobox_from_bounds, region_of
 
 GRAPHS = int(os.environ.get("ESD_FUZZ_GRAPHS", "2000"))
 SEED = int(os.environ.get("ESD_FUZZ_SEED", "20260101"))
@@ -26,13 +42,31 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("ESD_CACHE", "")
 
 
-def test_random_graphs_are_equal_to_the_bit() -> None:
+def test_random_graphs_are_equal_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    share_elementary(monkeypatch)
     compiled = 0
     for number in range(GRAPHS):
         image = random_graph(np.random.default_rng(SEED + number))
         compiled += len(fuse.runs_of(optimize(lower(image.expr)))) > 0
         assert_same(image, f"seed {SEED + number}")
     assert compiled > GRAPHS // 3
+
+
+def test_random_graphs_of_codes_are_equal_to_the_bit(
+    make_cube: Callable[..., Cube], codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share_elementary(monkeypatch)
+    cube = make_cube(codec, rows=9, columns=21, years=(2004,))
+    region, folded = region_of(cube.grids[cube.grid()]), 0
+    for number in range(GRAPHS // 20):
+        image = random_code_graph(np.random.default_rng(SEED + number), cube.image(2004))
+        hint = f"codes, seed {SEED + number}"
+        tables = [node for node in postorder(optimize(lower(image.expr))) if node.op in ("lookup", "step_lookup")]
+        folded += len(tables) > 0
+        interpreted, fast = both_tiers(image)
+        assert_equal(interpreted, fast, f"{hint}: {image!r}")
+        assert_equal(Program(unfolded(image.expr), region, only="interpreted")(), interpreted, f"{hint}: {image!r}")
+    assert folded > GRAPHS // 40
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -8,15 +8,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from random_codecs import random_codec
+from random_graphs import unfolded
 
 import esd
 from esd.analytics.classify import Classifier, train_classifier
 from esd.cube import Cube, codec_by_hash
-from esd.engine.folding import CodeTable, fold_tables
+from esd.engine.folding import CodeTable
 from esd.engine.lower import lower
 from esd.engine.program import Program
 from esd.engine.rewrite import optimize
-from esd.expr import Expr, postorder
+from esd.expr import postorder
 from esd.grid import region_of
 from esd.image import Image
 
@@ -51,14 +52,6 @@ AND_MORE: dict[str, Callable[[Image], Image]] = {
     "used twice": lambda i: (i["e0"] * 2).mean() + (i["e0"] * 2 + i["e1"]).mean(),
     "with others": lambda i: i["e0"] * i.decode().mean()["nir"],
 }
-
-
-def unfolded(expr: Expr) -> Expr:
-    with pytest.MonkeyPatch.context() as patch:
-        from esd.engine import rewrite
-
-        patch.setattr(rewrite, "PASSES", tuple(step for step in rewrite.PASSES if step.run is not fold_tables))
-        return optimize(lower(expr))
 
 
 @pytest.mark.parametrize("tier", ["interpreted", "compiled"])

@@ -17,14 +17,14 @@ from esd.errors import ExpressionError
 from esd.expr import Expr
 
 from .digit_code import DigitSums, build_digit_sums, build_steps
-from .fuse import Run, build_kernel, build_reduction
+from .fuse import Run, build_kernel, build_masked, build_reduction
 from .ir import UnsupportedError
 from .jit import Kernel, schedule
 from .lower import infer
 from .pool import Pool, address_of
 from .steps import StepTable
 
-__all__ = ["TIERS", "BoundReduction", "BoundRun", "BoundSteps", "ready_kernel", "tier"]
+__all__ = ["TIERS", "BoundMasked", "BoundReduction", "BoundRun", "BoundSteps", "ready_kernel", "tier"]
 
 TIERS = ("auto", "interpreted", "compiled")
 
@@ -138,6 +138,36 @@ class BoundRun:
         return Block(values, valid)
 
 
+class BoundMasked:
+    """A run that gives its own validity, for blocks of one size."""
+
+    def __init__(self, run: Run, size: tuple[int, int], pool: Pool) -> None:
+        given = infer(run.sink)
+        self._run = run
+        self._shape = (len(given.time), len(given.bands), *size)
+        self._values = pool.shelf(self._shape, given.dtype)
+        self._valid = pool.shelf(self._shape, np.dtype(bool))
+        self._tables = [_table_addresses(run, band) for band in range(len(given.bands))]
+
+    def __call__(self, blocks: Sequence[Block]) -> Block | None:
+        """Evaluate on blocks [time, band, y, x] of the inputs; None if there is no code for it to run."""
+        times, bands, rows, columns = self._shape
+        kernel = ready_kernel(f"{self._run.key} own validity", partial(build_masked, self._run))
+        if kernel is None or rows * columns < kernel.lanes:
+            return None
+        values, _address = self._values.take()
+        valid, _address = self._valid.take()
+        arrays = [planes_of(array) for array in (*(k.values for k in blocks), *(k.valid for k in blocks))]
+        planes = [plane_addresses(array, times, bands) for array in arrays]
+        targets = [plane_addresses(array, times, bands) for array in (values, valid)]
+        for time in range(times):
+            for band in range(bands):
+                given = [plane[time][band] for plane in planes]
+                inputs = [*given[: len(blocks)], *self._tables[band], *given[len(blocks) :]]
+                kernel(inputs, [plane[time][band] for plane in targets], rows * columns)
+        return Block(values, valid)
+
+
 class BoundSteps:
     """A `step_lookup` for blocks of one size: sums of terms looked up and what becomes of them."""
 
@@ -167,7 +197,8 @@ class BoundSteps:
         kernel = self._ready(given.key, partial(build_digit_sums, given))
         if kernel is None:
             return None
-        (values, address), (defined, other) = self._values.take(), self._defined.take()
+        values, address = self._values.take()
+        defined, other = self._defined.take()
         kernel([*planes, address_of(rows), address_of(start)], [address, other], self._size)
         return Block(values, whole[None, None] & defined if given.has_mask else whole[None, None])
 

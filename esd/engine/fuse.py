@@ -25,11 +25,13 @@ from .jit import Kernel, compile_ir, loop_function
 from .lower import infer
 from .reductions import Stack, emit_reduction, has_code
 from .rewrite import consumers_of
+from .validity import MASKING, Cell, all_of
 
-__all__ = ["Run", "build_kernel", "build_reduction", "runs_of"]
+__all__ = ["Run", "build_kernel", "build_masked", "build_reduction", "runs_of"]
 
 VECTOR_BYTES = 64
 BOOL = np.dtype(bool)
+CODE = np.dtype(np.uint16)
 SHORTEST = 2
 """Operators that a run must have: one alone is computed as fast by NumPy, but for look-ups and long polynomials."""
 TRANSCENDENTAL = frozenset({"exp", "ln", "sin", "cos"})
@@ -65,9 +67,18 @@ class Run:
         return [node.args["table"].values for node in self.nodes if node.op == "lookup"]
 
     @property
+    def masked(self) -> bool:
+        """Whether the run has operators whose validity follows from values: it then gives its own validity."""
+        return any(_makes_validity(node) for node in self.nodes)
+
+    @property
     def times(self) -> int:
         """How many times the run computes per-pixel values of."""
         return len(infer(self.sink.src[0] if self.sink.op == "reduce" else self.sink).time)
+
+
+def _makes_validity(node: Expr) -> bool:
+    return get_operator(node.op).emit in MASKING
 
 
 def _fusable(node: Expr) -> bool:
@@ -92,7 +103,8 @@ def _reduced_members(node: Expr, users: Mapping[str, list[Expr]]) -> dict[str, E
     source = node.src[0]
     if _fusable(source) and len(users[source.key]) == 1:
         members = _members(source, users)
-        if len(members) * len(infer(source).time) <= MOST_REPEATED and not any(m.op in COSTLY for m in members.values()):
+        simple = not any(m.op in COSTLY or _makes_validity(m) for m in members.values())
+        if simple and len(members) * len(infer(source).time) <= MOST_REPEATED:
             return {node.key: node} | members
     return {node.key: node}
 
@@ -229,6 +241,42 @@ def build_kernel(run: Run) -> Kernel:
     types += _table_types(run)
     b.store(values[run.sink.key], 0)
     return compile_ir(loop_function(b, types, [infer(run.sink).dtype], b.block), b.lanes)
+
+
+def build_masked(run: Run) -> Kernel:
+    """Compile a run that gives its own validity.
+
+    Inputs: planes of its inputs, its tables, then a plane of validity for each input. Outputs: the result, and where it is
+    valid. Raises UnsupportedError for dtypes that have no vector code.
+    """
+    b = Builder(_lanes(run))
+    types = [infer(node).dtype for node in run.inputs]
+    tables = _table_types(run)
+    values = {node.key: b.load(i, dtype) for i, (node, dtype) in enumerate(zip(run.inputs, types, strict=True))}
+    first_mask = len(types) + len(tables)
+    cells = {node.key: Cell(values[node.key], b.load(first_mask + i, BOOL)) for i, node in enumerate(run.inputs)}
+    table = len(types)
+    for node in run.nodes:
+        operands = [cells.get(s.key) or Cell(s.args["value"], b.constant(True, BOOL)) for s in node.src]
+        cells[node.key] = _emit_cell(b, node, operands, f"%inb{table}")
+        table += node.op == "lookup"
+    result = cells[run.sink.key]
+    dtype = infer(run.sink).dtype
+    b.store(result.as_dtype(b, dtype), 0)
+    b.store(result.valid, 1)
+    return compile_ir(loop_function(b, [*types, *tables, *[BOOL] * len(types)], [dtype, BOOL], b.block), b.lanes)
+
+
+def _emit_cell(b: Builder, node: Expr, cells: Sequence[Cell], table: str) -> Cell:
+    """Add the code of a node of a run that gives its own validity."""
+    if node.op == "rename":
+        return cells[0]
+    if node.op == "lookup":
+        return Cell(b.gather(table, cells[0].as_dtype(b, CODE), infer(node).dtype), cells[0].valid)
+    masking = MASKING.get(str(get_operator(node.op).emit))
+    if masking is not None:
+        return masking(b, cells, node.args, infer(node).dtype)
+    return Cell(_emit_node(b, node, [cell.value for cell in cells]), all_of(b, cells))
 
 
 def build_reduction(run: Run, masked: bool) -> Kernel:
