@@ -22,16 +22,15 @@ from esd.block import Block
 from esd.codec import Codec
 from esd.errors import EncoderError, ExpressionError, TableError
 from esd.operator import Tile, operator
+from esd.per_step import PerStep, rounded
 from esd.space import CubeType, Space
+
+from .scores import batches, neighbour_scores, probability, prototype_margin, unit_vectors
 
 __all__ = ["FEATURE_SPACES", "METHODS", "Classifier", "train_classifier"]
 
 FEATURE_SPACES = ("embedding", "reflectance", "value")
 MOST_CLASSES = 254
-BATCH = 2048
-"""Pixels a matrix product takes at a time, always padded to it: BLAS may sum in another order for another shape, and a
-pixel's class must not depend on where a tile was cut."""
-
 MATRICES = "is a product of matrices, which BLAS computes faster than any code of ours"
 
 REGULARIZATION = 0.1
@@ -39,46 +38,18 @@ REGULARIZATION = 0.1
 FORMAT = 1
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-def _unit(vectors: Floats) -> Floats:
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(length, np.float32(1e-12)), dtype=np.float32)
+_LINEAR = {"prototype": ("prototypes", prototype_margin), "logistic": ("weights", probability)}
+"""Methods whose scores are sums over the features: the array of their weights, and the confidence from the scores."""
+METHODS = ("prototype", "knn", "logistic")
 
 
-def _prototype_scores(features: Floats, arrays: Arrays, _neighbours: int) -> tuple[Floats, Floats]:
-    cosine = _unit(features) @ arrays["prototypes"].T
-    two_best = np.partition(cosine, -2, axis=1)[:, -2:]
-    return cosine, (two_best[:, 1] - two_best[:, 0]) / np.float32(2)
-
-
-def _neighbour_scores(features: Floats, arrays: Arrays, neighbours: int) -> tuple[Floats, Floats]:
-    """Votes of the nearest samples by cosine; of classes with equal votes the one with the nearest sample wins."""
-    similarity = _unit(features) @ arrays["samples"].T
-    k = min(neighbours, similarity.shape[1])
-    near = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
-    order = np.argsort(-np.take_along_axis(similarity, near, axis=1), axis=1, kind="stable")
-    voters = arrays["sample_class"][np.take_along_axis(near, order, axis=1)]
-    votes = voters[:, :, None] == np.arange(int(arrays["sample_class"].max()) + 1)
-    counts = votes.sum(axis=1).astype(np.float32)
-    first = np.where(counts > 0, votes.argmax(axis=1), k)
-    nearest_first = (k - first).astype(np.float32) / np.float32(k + 1)
-    return counts + nearest_first, np.asarray(counts.max(axis=1) / np.float32(k), dtype=np.float32)
-
-
-def _logistic_scores(features: Floats, arrays: Arrays, _neighbours: int) -> tuple[Floats, Floats]:
-    scores = features @ arrays["weights"].T + arrays["intercept"]
-    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return scores, shares.max(axis=1) / shares.sum(axis=1)
-
-
-_SCORES: dict[str, Callable[[Floats, Arrays, int], tuple[Floats, Floats]]] = {
-    "prototype": _prototype_scores,
-    "knn": _neighbour_scores,
-    "logistic": _logistic_scores,
-}
-METHODS = tuple(_SCORES)
+def _linear_scores(batch: Doubles, trained: Classifier) -> Doubles:
+    weights, start = trained.linear
+    return np.asarray(batch @ weights.T + start, dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +79,18 @@ class Classifier:
         """SHA-256 of the file that `save` writes."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
+    @cached_property
+    def linear(self) -> tuple[Doubles, Doubles]:
+        """The weights of the features as they come [classes, features], and what is added [classes].
+
+        For the prototypes and the logistic regression only. The weights are rounded to 2**-36 of the largest: on embeddings
+        every sum is then exact (`esd.per_step`), and codes can be looked up. The score of a prototype is its cosine times
+        the length of the standardised features, which puts the classes in the same order.
+        """
+        weights = self.arrays[_LINEAR[self.method][0]] / self.arrays["scale"].astype(np.float64)
+        start = self.arrays.get("intercept", np.zeros(1)) - weights @ self.arrays["centre"].astype(np.float64)
+        return rounded(weights), np.asarray(start, dtype=np.float64)
+
     def __repr__(self) -> str:
         return f"Classifier({self.method}, {len(self.classes)} classes, {self.features} {self.space} features)"
 
@@ -118,19 +101,34 @@ class Classifier:
         classifier, the share of the votes of a kNN, half of the distance between the two best cosines of prototypes (not a
         probability). Both are 0 where a feature is not finite. Raises TableError for another number of features.
         """
-        if features.ndim != 2 or features.shape[1] != self.features:
-            raise TableError(f"the classifier needs {self.features} features a sample, got an array {features.shape}")
+        self._check(features)
         classes = np.zeros(len(features), dtype=np.uint8)
         confidence = np.zeros(len(features), dtype=np.float32)
-        whole = np.flatnonzero(np.isfinite(features).all(axis=1))
-        for start in range(0, whole.size, BATCH):
-            part = whole[start : start + BATCH]
-            batch = np.zeros((BATCH, self.features), dtype=np.float32)
-            batch[: part.size] = (features[part] - self.arrays["centre"]) / self.arrays["scale"]
-            scores, certain = _SCORES[self.method](batch, self.arrays, self.neighbours)
+        for part, batch in batches(features):
+            scores, certain = self._scores(batch)
             classes[part] = scores.argmax(axis=1)[: part.size] + 1
             confidence[part] = certain[: part.size]
         return classes, confidence
+
+    def _check(self, features: npt.NDArray[np.floating]) -> None:
+        if features.ndim != 2 or features.shape[1] != self.features:
+            raise TableError(f"the classifier needs {self.features} features a sample, got an array {features.shape}")
+
+    def _scores(self, batch: Doubles) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+        if self.method == "knn":
+            return neighbour_scores(batch, self.arrays, self.neighbours)
+        scores = _linear_scores(batch, self)
+        return scores, _LINEAR[self.method][1](batch, scores, self.arrays)
+
+    def classify(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+        """Return the class of feature vectors [n, d] only: that of `predict`, sooner. Raises as it does."""
+        if self.method == "knn":
+            return self.predict(features)[0]
+        self._check(features)
+        classes = np.zeros(len(features), dtype=np.uint8)
+        for part, batch in batches(features):
+            classes[part] = _linear_scores(batch, self).argmax(axis=1)[: part.size] + 1
+        return classes
 
     def to_bytes(self) -> bytes:
         """Return the classifier as the bytes of a safetensors file with its facts as JSON in the header."""
@@ -194,13 +192,13 @@ def _from_facts(facts: Mapping[str, Any], arrays: Arrays) -> Classifier:
 
 
 def _fit_prototype(features: Floats, target: npt.NDArray[np.int64], classes: int) -> dict[str, npt.NDArray[Any]]:
-    unit = _unit(features)
+    unit = unit_vectors(features)
     means = np.stack([unit[target == i].mean(axis=0) for i in range(classes)])
-    return {"prototypes": _unit(means)}
+    return {"prototypes": unit_vectors(means)}
 
 
 def _fit_neighbours(features: Floats, target: npt.NDArray[np.int64], _classes: int) -> dict[str, npt.NDArray[Any]]:
-    return {"samples": _unit(features), "sample_class": target}
+    return {"samples": unit_vectors(features), "sample_class": target}
 
 
 def _fit_logistic(features: Floats, target: npt.NDArray[np.int64], classes: int) -> dict[str, npt.NDArray[Any]]:
@@ -311,27 +309,49 @@ def _confidence_rule(image: CubeType, *, classifier: Classifier) -> CubeType:
     return CubeType(image.grid, image.time[:1], ("confidence",), np.dtype(np.float32), Space.VALUE)
 
 
-def _predict_block(image: Block, classifier: Classifier) -> tuple[npt.NDArray[np.uint8], Floats, npt.NDArray[np.bool_]]:
-    """Return class, confidence and validity, each [y, x]."""
-    shape = image.values.shape[2:]
-    classes, confidence = np.zeros(shape, dtype=np.uint8), np.zeros(shape, dtype=np.float32)
+def _flat(image: Block, classifier: Classifier) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Return the features [n, d] of the pixels that are valid all over, and where those are [y, x]."""
     whole = np.asarray(image.valid.all(axis=(0, 1)))
-    if whole.any():
-        features = image.values.reshape(classifier.features, *shape)[:, whole].T
-        classes[whole], confidence[whole] = classifier.predict(features)
-    return classes, confidence, whole & (classes > 0)
+    return image.values.reshape(classifier.features, *whole.shape)[:, whole].T, whole
 
 
-@operator("classify", Tile.ARRAY, _class_rule, _feature_space, interpreted=MATRICES)
+def _weights(args: Mapping[str, Any], _places: int) -> Doubles:
+    return np.ascontiguousarray(args["classifier"].linear[0].T)
+
+
+def _best(sums: Sequence[Doubles]) -> tuple[npt.NDArray[np.uint8], None]:
+    return (np.argmax(np.stack(sums), axis=0) + 1).astype(np.uint8), None
+
+
+SCORES = PerStep(
+    lambda number, own: tuple(number * weight for weight in own),
+    _weights,
+    lambda args, _steps, _dims: args["classifier"].linear[1],
+    _best,
+    "class",
+    any_order=True,
+)
+MOST_LOOKED_UP = 32
+"""Classes beyond which the tables leave the cache, and a product of matrices is as fast."""
+
+
+def _as_sums(args: Mapping[str, Any]) -> PerStep | None:
+    classifier = args["classifier"]
+    return SCORES if classifier.method in _LINEAR and len(classifier.classes) <= MOST_LOOKED_UP else None
+
+
+@operator("classify", Tile.ARRAY, _class_rule, _feature_space, per_step=_as_sums, interpreted=MATRICES)
 def classify(image: Block, classifier: Classifier) -> Block:
     """Class of each pixel by a trained classifier: uint8 from 1, in the order of `classifier.legend`; 0 means none.
 
     Input [time, band, y, x] in the classifier's space, codes are turned into it; result [1, 1, y, x]. Not valid where any
-    of the features is not, or is not finite. Raises EncoderError for embeddings of another encoder, ExpressionError for
-    another number of features.
+    of the features is not, or is not finite. Codes are looked up by prototypes and logistic regressions of at most 32
+    classes. Raises EncoderError for embeddings of another encoder, ExpressionError for another number of features.
     """
-    classes, _confidence, valid = _predict_block(image, classifier)
-    return Block(classes[None, None], valid[None, None])
+    features, whole = _flat(image, classifier)
+    classes = np.zeros(whole.shape, dtype=np.uint8)
+    classes[whole] = classifier.classify(features)
+    return Block(classes[None, None], (whole & (classes > 0))[None, None])
 
 
 @operator("classify", Tile.ARRAY, _confidence_rule, _feature_space, interpreted=MATRICES)
@@ -341,5 +361,9 @@ def classify_confidence(image: Block, classifier: Classifier) -> Block:
     The probability of a logistic classifier, the share of the votes of a kNN, half of the distance between the two best
     cosines of prototypes. Not valid where any of the features is not, or is not finite. Raises as `classify` does.
     """
-    _classes, confidence, valid = _predict_block(image, classifier)
+    features, whole = _flat(image, classifier)
+    confidence = np.zeros(whole.shape, dtype=np.float32)
+    classes, confidence[whole] = classifier.predict(features)
+    valid = whole.copy()
+    valid[whole] = classes > 0
     return Block(confidence[None, None], valid[None, None])

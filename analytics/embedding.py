@@ -17,7 +17,8 @@ import numpy.typing as npt
 from esd.block import Block
 from esd.errors import BandError, EncoderError, ExpressionError, WindowError
 from esd.fsq import FSQ
-from esd.operator import PerStep, Tile, operator
+from esd.operator import Tile, operator
+from esd.per_step import PerStep, rounded
 from esd.space import CubeType, Space
 from esd.structure import common_grid
 
@@ -120,30 +121,26 @@ def angle(a: Block, b: Block) -> Block:
     return _result(np.arccos(cosine), defined & _whole(a) & _whole(b))
 
 
-def _products(one: Floats, other: Floats) -> Doubles:
-    """Sum over the dimensions of a step's products, one after the other."""
-    total = np.zeros(one.shape[1:], dtype=np.float64)
-    for number, factor in zip(one, other, strict=True):
-        total += number.astype(np.float64) * factor
-    return total
+def _no_coefficients(_args: Mapping[str, Any], places: int) -> Doubles:
+    return np.zeros((places, 0))
 
 
-def _squared(vectors: Floats, _step: int, _steps: int, _args: Mapping[str, Any]) -> Doubles:
-    return _products(vectors, vectors)[None]
+def _from_zero(_args: Mapping[str, Any], _steps: int, _dims: int) -> Doubles:
+    return np.zeros(1)
 
 
-def _root(total: Doubles, whole: npt.NDArray[np.bool_], _args: Mapping[str, Any]) -> Block:
-    return _result(np.sqrt(total[0]), whole)
+def _root(sums: Sequence[Doubles]) -> tuple[Floats, None]:
+    return np.sqrt(np.maximum(sums[0], 0)).astype(np.float32), None
 
 
-NORM = PerStep(_squared, _root)
+NORM = PerStep(lambda number, _own: (number * number,), _no_coefficients, _from_zero, _root, "root")
 
 
 def _norm_rule(image: CubeType) -> CubeType:
     return _one_band(image, "norm")
 
 
-@operator("embedding", Tile.ARRAY, _norm_rule, Space.EMBEDDING, per_step=NORM, interpreted=FOLDED)
+@operator("embedding", Tile.ARRAY, _norm_rule, Space.EMBEDDING, per_step=lambda _args: NORM, interpreted=FOLDED)
 def norm(image: Block) -> Block:
     """Length of the whole vector: the root of the sum of squares over steps and dimensions.
 
@@ -172,41 +169,57 @@ def _reference_vector(name: str, image: CubeType, reference: Reference | tuple[f
     return vector
 
 
-def _reference(args: Mapping[str, Any], steps: int) -> Doubles:
-    """The reference as an array [time, band]."""
+def _reference(args: Mapping[str, Any], places: int) -> Doubles:
+    """The reference as an array [places, 1]."""
     reference = args["reference"]
     vector = reference.vector if isinstance(reference, Reference) else reference
-    return np.array(vector, dtype=np.float64).reshape(steps, -1)
+    return rounded(vector).reshape(places, 1)
 
 
-def _compared(vectors: Floats, step: int, steps: int, args: Mapping[str, Any]) -> Doubles:
-    return np.stack([_products(vectors, _reference(args, steps)[step]), _products(vectors, vectors)])
+def _compared(number: Doubles, own: Doubles) -> tuple[Doubles, Doubles]:
+    return number * own[0], number * number
 
 
-def _as_cosine(total: Doubles, whole: npt.NDArray[np.bool_], args: Mapping[str, Any]) -> Block:
-    numbers = _reference(args, 1)[0]
-    squares = total[1] * sum(number * number for number in numbers)
-    defined = squares > 0
-    cosine = total[0] / np.sqrt(np.where(defined, squares, 1))
-    return _result(np.clip(cosine, -1, 1), defined & whole)
+def _unit_reference(args: Mapping[str, Any], places: int) -> Doubles:
+    vector = _reference(args, places)
+    return rounded(vector / np.sqrt((vector * vector).sum()))
 
 
-COSINE = PerStep(_compared, _as_cosine)
+def _as_cosine(sums: Sequence[Doubles]) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    product, square = sums
+    defined = square > 0
+    cosine = product / np.sqrt(np.where(defined, square, 1))
+    return np.clip(cosine, -1, 1).astype(np.float32), defined
 
 
-def _apart(vectors: Floats, step: int, steps: int, args: Mapping[str, Any]) -> Doubles:
-    total = np.zeros(vectors.shape[1:], dtype=np.float64)
-    for number, other in zip(vectors, _reference(args, steps)[step], strict=True):
-        difference = number.astype(np.float64) - other
-        total += difference * difference if args["metric"] == "euclidean" else np.abs(difference)
-    return total[None]
+COSINE = PerStep(_compared, _unit_reference, lambda _args, _steps, _dims: np.zeros(2), _as_cosine, "cosine")
 
 
-def _as_distance(total: Doubles, whole: npt.NDArray[np.bool_], args: Mapping[str, Any]) -> Block:
-    return _result(np.sqrt(total[0]) if args["metric"] == "euclidean" else total[0], whole)
+def _square_apart(number: Doubles, own: Doubles) -> tuple[Doubles]:
+    """The square of a number less the reference's, but for the square of the latter, which is added in the end."""
+    return (number * (number - 2 * own[0]),)
 
 
-DISTANCE = PerStep(_apart, _as_distance)
+def _squares_of_reference(args: Mapping[str, Any], steps: int, dims: int) -> Doubles:
+    """The sum of the reference's squares, added up as the pixel's are: a vector's distance from itself is 0."""
+    total = 0.0
+    for numbers in _reference(args, steps * dims).reshape(steps, dims):
+        part = 0.0
+        for number in numbers:
+            part += number * number
+        total += part
+    return np.array([total])
+
+
+EUCLIDEAN = PerStep(_square_apart, _reference, _squares_of_reference, _root, "root")
+MANHATTAN = PerStep(
+    lambda number, own: (np.abs(number - own[0]),),
+    _reference,
+    _from_zero,
+    lambda sums: (sums[0].astype(np.float32), None),
+    "float32",
+)
+DISTANCES = dict(zip(METRICS, (EUCLIDEAN, MANHATTAN), strict=True))
 
 
 def _cosine_rule(image: CubeType, *, reference: Reference | tuple[float, ...]) -> CubeType:
@@ -215,13 +228,14 @@ def _cosine_rule(image: CubeType, *, reference: Reference | tuple[float, ...]) -
     return _one_band(image, "cosine_similarity")
 
 
-@operator("embedding", Tile.ARRAY, _cosine_rule, Space.EMBEDDING, per_step=COSINE, interpreted=FOLDED)
+@operator("embedding", Tile.ARRAY, _cosine_rule, Space.EMBEDDING, per_step=lambda _args: COSINE, interpreted=FOLDED)
 def cosine_similarity(image: Block, reference: Reference | tuple[float, ...]) -> Block:
     """Cosine, -1..1, of the angle between each pixel's whole vector and a reference.
 
     Input float32 [12, dims, y, x]; `reference` 12 x dims numbers, step slowest, or a `Reference`, which is refused
-    (EncoderError) where the image is of another encoder. Result float32 [1, 1, y, x]; not valid where the pixel is not,
-    or is the zero vector. Raises ExpressionError for a reference of another length, or of zeros only.
+    (EncoderError) where the image is of another encoder; the unit vector in its direction is rounded to 2**-36 of its
+    largest number. Result float32 [1, 1, y, x]; not valid where the pixel is not, or is the zero vector. Raises
+    ExpressionError for a reference of another length, or of zeros only.
     """
     return COSINE(image, {"reference": reference})
 
@@ -233,12 +247,20 @@ def _distance_rule(image: CubeType, *, reference: Reference | tuple[float, ...],
     return _one_band(image, "distance")
 
 
-@operator("embedding", Tile.ARRAY, _distance_rule, Space.EMBEDDING, per_step=DISTANCE, interpreted=FOLDED)
+@operator(
+    "embedding",
+    Tile.ARRAY,
+    _distance_rule,
+    Space.EMBEDDING,
+    per_step=lambda args: DISTANCES[args["metric"]],
+    interpreted=FOLDED,
+)
 def distance(image: Block, reference: Reference | tuple[float, ...], metric: str = "euclidean") -> Block:
     """Distance of each pixel's whole vector from a reference: `euclidean` or `manhattan`.
 
     Input float32 [12, dims, y, x]; `reference` 12 x dims numbers, step slowest, or a `Reference`, which is refused
-    (EncoderError) where the image is of another encoder. Result float32 [1, 1, y, x], from 0 up; not valid where the
-    pixel is not. Raises ExpressionError for a reference of another length or an unknown metric.
+    (EncoderError) where the image is of another encoder; it is rounded to 2**-36 of its largest number. Result float32
+    [1, 1, y, x], from 0 up; not valid where the pixel is not. Raises ExpressionError for a reference of another length or
+    an unknown metric.
     """
-    return DISTANCE(image, {"reference": reference, "metric": metric})
+    return DISTANCES[metric](image, {"reference": reference, "metric": metric})

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-OWN_VALIDITY = "its validity follows from values, and a compiled run has one validity for all of it"
-
 
 @primitive("comparison", np.equal, openeo="eq", emit="eq")
 def eq(a: Image, b: Image) -> None:
@@ -64,14 +62,14 @@ def _truth(block: Block) -> np.ndarray:
     return block.values != 0
 
 
-@operator("logic", Tile.PIXEL, elementwise_rule("logical_and", np.logical_and), openeo="and", interpreted=OWN_VALIDITY)
+@operator("logic", Tile.PIXEL, elementwise_rule("logical_and", np.logical_and), openeo="and", emit="logical_and")
 def logical_and(a: Block, b: Block) -> Block:
     """Whether both are true; false if one is false, whatever the other."""
     one, other = _truth(a), _truth(b)
     return Block(one & other, (a.valid & b.valid) | (a.valid & ~one) | (b.valid & ~other))
 
 
-@operator("logic", Tile.PIXEL, elementwise_rule("logical_or", np.logical_or), openeo="or", interpreted=OWN_VALIDITY)
+@operator("logic", Tile.PIXEL, elementwise_rule("logical_or", np.logical_or), openeo="or", emit="logical_or")
 def logical_or(a: Block, b: Block) -> Block:
     """Whether one of them is true; true if one is true, whatever the other."""
     one, other = _truth(a) & a.valid, _truth(b) & b.valid
@@ -93,7 +91,7 @@ def logical_not(a: Image) -> None:
     Tile.PIXEL,
     elementwise_rule("where", lambda test, a, b: np.where(test, a, b)),
     openeo="if",
-    interpreted=OWN_VALIDITY,
+    emit="where",
 )
 def where(test: Block, a: Block, b: Block) -> Block:
     """The second image where the test is true, the third where it is false; not valid where the test is not."""
@@ -106,14 +104,14 @@ def _like_first(image: CubeType, *_others: CubeType, **_args: float) -> CubeType
     return image
 
 
-@operator("mask", Tile.PIXEL, _like_first, interpreted=OWN_VALIDITY)
+@operator("mask", Tile.PIXEL, _like_first, emit="unmask")
 def unmask(image: Block, value: float = 0.0) -> Block:
     """Put a value where the image is not valid; all of the result is valid."""
     values = np.where(image.full_valid, image.values, image.values.dtype.type(value))
     return Block(values, np.ones((1, 1, *values.shape[2:]), dtype=bool))
 
 
-@operator("mask", Tile.PIXEL, _like_first, interpreted=OWN_VALIDITY)
+@operator("mask", Tile.PIXEL, _like_first, emit="self_mask")
 def self_mask(image: Block) -> Block:
     """Keep what is not zero."""
     return Block(image.values, image.valid & (image.values != 0))
@@ -123,7 +121,7 @@ def _boolean(image: CubeType) -> CubeType:
     return image.with_(dtype=np.dtype(bool), space=Space.VALUE, encoder=None)
 
 
-@operator("mask", Tile.PIXEL, _boolean, Space.ANY, openeo="is_valid", interpreted=OWN_VALIDITY)
+@operator("mask", Tile.PIXEL, _boolean, Space.ANY, openeo="is_valid", emit="is_valid")
 def is_valid(image: Block) -> Block:
     """Whether the image is valid and, for floats, not NaN; itself valid everywhere."""
     valid = image.full_valid

@@ -28,7 +28,10 @@ def cases(image: Any) -> dict[str, Any]:
     codec_dims = 12 * len(image.embedding().type.bands)
     reference = tuple(rng.normal(size=codec_dims).tolist())
     samples = rng.uniform(-1, 1, (60, codec_dims))
-    classifier = train_classifier(samples, [f"class {i % 3}" for i in range(60)], codec=_codec(image))
+    names = [f"class {i % 3}" for i in range(60)]
+    classifiers = {
+        method: train_classifier(samples, names, method, codec=_codec(image)) for method in ("logistic", "prototype")
+    }
     vectors = image.embedding()
     return {
         "index": vectors.normalized_difference("e0", "e1"),
@@ -37,7 +40,7 @@ def cases(image: Any) -> dict[str, Any]:
         "norm": image.norm(),
         "distance": image.distance(reference),
         "similarity": image.cosine_similarity(reference),
-        "classifier": image.classify(classifier),
+        **{f"{method} classifier": image.classify(trained) for method, trained in classifiers.items()},
     }
 
 

@@ -16,17 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NewType
 
-import numpy as np
-
-from .block import Array, Block, Mask
 from .errors import ExpressionError
 from .expr import Expr
+from .per_step import PerStep
 from .space import CubeType, Space
 
 __all__ = [
     "Band",
     "Operator",
-    "PerStep",
     "Tile",
     "bind",
     "get_operator",
@@ -63,27 +60,6 @@ class Tile(enum.Enum):
     """Chooses, names, converts or loads: the engine knows it by name."""
 
 
-@dataclass(frozen=True)
-class PerStep:
-    """An operator on whole vectors as a sum over the steps, so that codes can be looked up instead of turned into vectors.
-
-    `terms` takes the numbers of a step [dims, ...], the step, how many there are, and the arguments; it returns float64
-    [terms, ...]. `finish` takes their sums over the steps in order, float64 [terms, y, x], where all of a pixel is valid
-    [y, x], and the arguments; it returns the result.
-    """
-
-    terms: Callable[[Array, int, int, Mapping[str, Any]], Array]
-    finish: Callable[[Array, Mask, Mapping[str, Any]], Block]
-
-    def __call__(self, image: Block, args: Mapping[str, Any]) -> Block:
-        """Apply the operator to vectors [time, band, y, x]."""
-        steps = len(image.values)
-        total = self.terms(image.values[0], 0, steps, args)
-        for step in range(1, steps):
-            total += self.terms(image.values[step], step, steps, args)
-        return self.finish(total, np.asarray(image.valid.all(axis=(0, 1))), args)
-
-
 _NO_CODE = {
     Tile.FOCAL: "neighbourhoods are computed by NumPy over whole rows, which is vector code already",
     Tile.GLOBAL: "needs the whole grid, which is more than a kernel sees",
@@ -114,7 +90,7 @@ class Operator:
     function: Callable[..., Any] | None = None
     emit: str | None = None
     interpreted: str | None = None
-    per_step: PerStep | None = None
+    per_step: Callable[[Mapping[str, Any]], PerStep | None] | None = None
     expand: Callable[[Sequence[Expr], Mapping[str, Any]], Expr] | None = None
     halo: Halo = field(default=lambda _args: 0)
     work: Work | None = None
@@ -146,6 +122,10 @@ class Operator:
     def summary(self) -> str:
         """First line of the documentation."""
         return self.doc.strip().splitlines()[0]
+
+    def sums(self, args: Mapping[str, Any]) -> PerStep | None:
+        """Return how the operator is made up of sums over the numbers of a vector, None where it is not."""
+        return None if self.per_step is None else self.per_step(args)
 
     def needs(self, given: CubeType, args: Mapping[str, Any]) -> Space:
         """Return the space that the operator asks for, given an input's type and the arguments."""
@@ -256,7 +236,7 @@ def operator(
     work: Work | None = None,
     emit: str | None = None,
     interpreted: str | None = None,
-    per_step: PerStep | None = None,
+    per_step: Callable[[Mapping[str, Any]], PerStep | None] | None = None,
     openeo: str | None = None,
     name: str | None = None,
     example: str | None = None,

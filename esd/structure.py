@@ -337,7 +337,7 @@ def _mask_rule(image: CubeType, mask: CubeType) -> CubeType:
     return image
 
 
-@operator("mask", Tile.STRUCTURE, _mask_rule, Space.ANY)
+@operator("mask", Tile.STRUCTURE, _mask_rule, Space.ANY, emit="update_mask")
 def update_mask(image: Block, mask: Block) -> Block:
     """Keep pixels valid only where the mask is valid and not zero. One time or band of the mask serves all of them."""
     return Block(image.values, image.valid & mask.valid & (mask.values != 0))

@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
+from odc.geo.geobox import GeoBox
 
 import esd
+from esd import operator
 from esd.block import Block
+from esd.engine import fuse, rewrite
+from esd.engine.folding import fold_tables
+from esd.engine.jit import Kernel
 from esd.engine.lower import lower
 from esd.engine.program import Program
 from esd.engine.rewrite import optimize
+from esd.expr import Expr
 from esd.grid import geobox_from_bounds, region_of
 from esd.image import Image
+from esd.operator import get_operator
 
-BINARY = ["add", "subtract", "multiply", "divide", "minimum", "maximum", "lt", "lte", "gt", "gte", "eq", "neq"]
-UNARY = ["negate", "absolute", "sqrt", "as_float32"]
+BINARY = ["add", "subtract", "multiply", "divide", "minimum", "maximum", "mod", "lt", "lte", "gt", "gte", "eq", "neq"]
+UNARY = ["negate", "absolute", "sqrt", "as_float32", "sin", "cos", "exp", "ln", "logical_not"]
+ELEMENTARY = ["sin", "cos", "exp", "ln"]
 LOGIC = ["logical_and", "logical_or", "logical_xor"]
 MASKS = ["unmask", "self_mask", "is_valid"]
 REDUCERS = ["sum", "mean", "count", "min", "max", "median", "first", "last", "std", "variance", "argmin", "argmax", "p30"]
+NUMBERS = [0.0, 0.5, 2.0, -1.5]
 DTYPES = ["f4", "f8", "f4", "?", "u1", "i4", "u2"]
 
 
-def leaf(rng: np.random.Generator, rows: int, columns: int, dtype: str, shape: tuple[int, int] = (1, 1)) -> Image:
+def leaf(
+    rng: np.random.Generator,
+    rows: int,
+    columns: int,
+    dtype: str,
+    shape: tuple[int, int] = (1, 1),
+    grid: GeoBox | None = None,
+) -> Image:
     """An image with zeros, NaN, infinities, denormals and holes."""
     values = rng.normal(size=(*shape, rows, columns)) * 10 ** rng.uniform(-3, 3)
     if dtype == "?":
@@ -36,7 +54,7 @@ def leaf(rng: np.random.Generator, rows: int, columns: int, dtype: str, shape: t
         special = np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 1e-40, 1.0, -1.0], dtype=dtype)
         chosen = rng.random(array.shape) < 0.1
         array[chosen] = rng.choice(special, chosen.sum())
-    grid = geobox_from_bounds(0, 0, columns * 30, rows * 30, "EPSG:32633", 30)
+    grid = grid or geobox_from_bounds(0, 0, columns * 30, rows * 30, "EPSG:32633", 30)
     times = [f"2004-01-{i + 1:02d}" for i in range(shape[0])]
     mask = rng.random(array.shape if rng.random() < 0.7 else (1, 1, rows, columns)) < 0.9
     return esd.from_array(array, grid, [f"b{i}" for i in range(shape[1])], times, mask)
@@ -51,17 +69,26 @@ def _fits(*images: Image) -> bool:
     return all(len({length[axis] for length in lengths} - {1}) <= 1 for axis in (0, 1))
 
 
+def _covers(image: Image, mask: Image) -> bool:
+    return all(length in (1, own) for own, length in zip(_sizes(image), _sizes(mask), strict=True))
+
+
 def _next(rng: np.random.Generator, nodes: list[Image]) -> Image | None:
     """Return a new node on some of those before; None where they do not fit."""
     image, other, third = (nodes[rng.integers(len(nodes))] for _ in range(3))
     kinds = image.type.dtype.kind + other.type.dtype.kind
     draw = rng.random()
+    number = float(rng.choice(NUMBERS))
     if draw < 0.08:
-        return esd.call("where", image, other, third) if _fits(image, other, third) else None
+        no: Image | float = third if draw < 0.06 else number
+        return esd.call("where", image, other, no) if _fits(image, other, third) else None
     if draw < 0.16:
-        return esd.call(str(rng.choice(LOGIC)), image, other) if _fits(image, other) else None
+        right: Image | float = other if draw < 0.14 else number
+        return esd.call(str(rng.choice(LOGIC)), image, right) if _fits(image, other) else None
     if draw < 0.24:
         return esd.call(str(rng.choice(MASKS)), image)
+    if draw < 0.27:
+        return image.update_mask(other) if _covers(image, other) else None
     if draw < 0.36:
         return image.reduce(str(rng.choice(REDUCERS)))
     name = str(rng.choice(BINARY + UNARY))
@@ -70,7 +97,7 @@ def _next(rng: np.random.Generator, nodes: list[Image]) -> Image | None:
     if name in UNARY:
         return esd.call(name, image)
     if draw < 0.5:
-        return esd.call(name, image, float(rng.choice([0.0, 0.5, 2.0, -1.5])))
+        return esd.call(name, image, number)
     return esd.call(name, image, other) if _fits(image, other) else None
 
 
@@ -80,11 +107,75 @@ def random_graph(rng: np.random.Generator, most_nodes: int = 10) -> Image:
     nodes = [
         leaf(rng, rows, columns, str(rng.choice(DTYPES)), shapes[rng.integers(3)]) for _ in range(int(rng.integers(1, 4)))
     ]
+    return _grown(rng, nodes, most_nodes)
+
+
+def _grown(rng: np.random.Generator, nodes: list[Image], most_nodes: int) -> Image:
     for _ in range(int(rng.integers(2, most_nodes))):
         made = _next(rng, nodes)
         if made is not None:
             nodes.append(made)
     return nodes[-1]
+
+
+def random_code_graph(rng: np.random.Generator, image: Image, most_nodes: int = 8) -> Image:
+    """A random graph on what depends on one code a step, on whole vectors, and on other images of the same grid."""
+    grid = image.type.grid
+    assert grid is not None
+    times, bands = len(image.type.time), image.embedding().type.bands
+    vector = tuple(rng.normal(size=times * len(bands)).tolist())
+    choices = [
+        image.select(str(rng.choice(bands))),
+        image.embedding(),
+        image.select(*rng.choice(bands, 2, replace=False)) * 0.5,
+        image.distance(vector, str(rng.choice(["euclidean", "manhattan"]))),
+        image.cosine_similarity(vector),
+        leaf(rng, grid.shape.y, grid.shape.x, str(rng.choice(DTYPES)), (int(rng.choice([1, times])), 1), grid),
+    ]
+    nodes = [choices[i] for i in rng.choice(len(choices), int(rng.integers(1, 4)), replace=False)]
+    return _grown(rng, nodes, most_nodes)
+
+
+def unfolded(expr: Expr) -> Expr:
+    """Return a graph lowered and optimized, but for the tables."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rewrite, "PASSES", tuple(step for step in rewrite.PASSES if step.run is not fold_tables))
+        return optimize(lower(expr))
+
+
+@cache
+def _kernel(name: str, dtype: str) -> Kernel:
+    grid = geobox_from_bounds(0, 0, 300, 300, "EPSG:32633", 30)
+    root = optimize(lower(esd.call(name, esd.from_array(np.ones((10, 10), dtype), grid)).expr))
+    return fuse.build_kernel(fuse.runs_of(root)[root.key])
+
+
+def share_elementary(patch: pytest.MonkeyPatch) -> None:
+    """Let the interpreter compute sine, cosine, exponential and logarithm by the code of one operator alone.
+
+    Graphs may amplify the one ulp that the tiers are apart there (`test_elementary.py`); so all else is equal to the bit.
+    """
+    for name in ELEMENTARY:
+        declared = get_operator(name)
+        assert declared.function is not None
+        for dtype in ("f4", "f8"):
+            _kernel(name, dtype)  # before the operator is another
+        patch.setitem(operator._REGISTRY, name, replace(declared, function=_by_code(name, declared.function)))
+
+
+def _by_code(name: str, plain: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    def compute(operand: np.ndarray | float) -> np.ndarray:
+        expected = np.asarray(plain(operand))
+        if expected.dtype not in (np.float32, np.float64) or not isinstance(operand, np.ndarray):
+            return expected
+        kernel = _kernel(name, expected.dtype.str[1:])
+        given = np.zeros(max(expected.size, kernel.lanes), expected.dtype)
+        given[: expected.size] = operand.ravel()
+        result = np.empty_like(given)
+        kernel([given.ctypes.data], [result.ctypes.data], given.size)
+        return result[: expected.size].reshape(expected.shape)
+
+    return compute
 
 
 def both_tiers(image: Image) -> Iterator[Block]:
@@ -106,7 +197,12 @@ def same(one: np.ndarray, other: np.ndarray) -> bool:
 def assert_same(image: Image, hint: str) -> None:
     """Both tiers give the same values where valid, to the bit but for the sign of zero, and the same validity."""
     interpreted, fast = both_tiers(image)
-    assert interpreted.values.dtype == fast.values.dtype, f"{hint}: {image!r}"
+    assert_equal(interpreted, fast, f"{hint}: {image!r}")
+
+
+def assert_equal(interpreted: Block, fast: Block, hint: str) -> None:
+    """Raise unless two blocks are valid at the same places and equal there."""
+    assert interpreted.values.dtype == fast.values.dtype, hint
     valid = interpreted.full_valid
-    assert np.array_equal(valid, fast.full_valid), f"{hint}: {image!r}"
-    assert same(interpreted.values[valid], fast.values[valid]), f"{hint}: {image!r}"
+    assert np.array_equal(valid, fast.full_valid), hint
+    assert same(interpreted.values[valid], fast.values[valid]), hint

@@ -9,14 +9,29 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from random_graphs import REDUCERS, assert_same, both_tiers, leaf, random_graph, same
+from random_graphs import (
+    REDUCERS,
+    assert_equal,
+    assert_same,
+    both_tiers,
+    leaf,
+    random_code_graph,
+    random_graph,
+    same,
+    share_elementary,
+    unfolded,
+)
 
 import esd
+from esd.codec import Codec
+from esd.cube import Cube
 from esd.engine import fuse, jit
 from esd.engine.ir import UnsupportedError
 from esd.engine.lower import lower
+from esd.engine.program import Program
 from esd.engine.rewrite import optimize
-from esd.grid import geobox_from_bounds
+from esd.expr import postorder
+from esd.grid import geobox_from_bounds, region_of
 
 GRAPHS = int(os.environ.get("ESD_FUZZ_GRAPHS", "2000"))
 SEED = int(os.environ.get("ESD_FUZZ_SEED", "20260101"))
@@ -27,18 +42,31 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("ESD_CACHE", "")
 
 
-@pytest.fixture
-def _wait_for_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ESD_TIER", "compiled")
-
-
-def test_random_graphs_are_equal_to_the_bit() -> None:
+def test_random_graphs_are_equal_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    share_elementary(monkeypatch)
     compiled = 0
     for number in range(GRAPHS):
         image = random_graph(np.random.default_rng(SEED + number))
         compiled += len(fuse.runs_of(optimize(lower(image.expr)))) > 0
         assert_same(image, f"seed {SEED + number}")
     assert compiled > GRAPHS // 3
+
+
+def test_random_graphs_of_codes_are_equal_to_the_bit(
+    make_cube: Callable[..., Cube], codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share_elementary(monkeypatch)
+    cube = make_cube(codec, rows=9, columns=21, years=(2004,))
+    region, folded = region_of(cube.grids[cube.grid()]), 0
+    for number in range(GRAPHS // 20):
+        image = random_code_graph(np.random.default_rng(SEED + number), cube.image(2004))
+        hint = f"codes, seed {SEED + number}"
+        tables = [node for node in postorder(optimize(lower(image.expr))) if node.op in ("lookup", "step_lookup")]
+        folded += len(tables) > 0
+        interpreted, fast = both_tiers(image)
+        assert_equal(interpreted, fast, f"{hint}: {image!r}")
+        assert_equal(Program(unfolded(image.expr), region, only="interpreted")(), interpreted, f"{hint}: {image!r}")
+    assert folded > GRAPHS // 40
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -67,54 +95,6 @@ def test_totals_are_equal_to_the_byte(shape: tuple[int, int], dtype: str) -> Non
             assert interpreted.values.tobytes() == fast.values.tobytes()
             expected = {"variance": masked.var, "count": masked.count}.get(name) or getattr(masked, name)
             assert np.isclose(fast.values.item(), float(expected()), rtol=1e-6)
-
-
-RANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float, float]] = {
-    "sin": (np.sin, -8000, 8000),
-    "cos": (np.cos, -8000, 8000),
-    "exp": (np.exp, -87, 88),
-    "ln": (np.log, 1e-6, 1e6),
-}
-
-
-@pytest.mark.usefixtures("_wait_for_code")
-@pytest.mark.parametrize("dtype", ["f4", "f8"])
-@pytest.mark.parametrize("name", RANGES)
-def test_elementary_functions_are_within_their_stated_error(name: str, dtype: str) -> None:
-    function, low, high = RANGES[name]
-    rng = np.random.default_rng(5)
-    spread = rng.uniform(low, high, (300, 300))
-    if name == "ln":
-        spread = np.exp(rng.uniform(np.log(low), np.log(high), spread.shape))
-    values = spread.astype(dtype)
-    grid = geobox_from_bounds(0, 0, 9000, 9000, "EPSG:32633", 30)
-    result = esd.call(name, esd.from_array(values, grid) + 0.0).compute().values[0, 0]
-    exact = function(values.astype(np.longdouble))
-    error = np.abs(result.astype(np.longdouble) - exact) / np.spacing(np.abs(exact).astype(dtype))
-    assert float(error.max()) < 1.6
-
-
-@pytest.mark.usefixtures("_wait_for_code")
-@pytest.mark.parametrize("dtype", ["f4", "f8"])
-@pytest.mark.parametrize("name", RANGES)
-def test_elementary_functions_at_the_edges(name: str, dtype: str) -> None:
-    function = RANGES[name][0]
-    edges = np.array([0, -0.0, np.inf, -np.inf, np.nan, 1e30, -1e30, 1e-40, -1, 100, -110, -745, 710, 1, 2, 1e9] * 2, dtype)
-    grid = geobox_from_bounds(0, 0, 32 * 30, 30, "EPSG:32633", 30)
-    result = esd.call(name, esd.from_array(edges[None], grid) * 1.0).compute().values[0, 0, 0]
-    with np.errstate(all="ignore"):
-        expected = function(edges)
-    assert np.allclose(result, expected, rtol=4 * np.finfo(dtype).eps, atol=0, equal_nan=True)
-
-
-@pytest.mark.usefixtures("_wait_for_code")
-def test_power_mod_and_clamp() -> None:
-    rng = np.random.default_rng(3)
-    a, b = leaf(rng, 40, 40, "f4"), leaf(rng, 40, 40, "f4")
-    for image in ((a.absolute() ** b), (a % b) + 0.0, (a * 1.0).clamp(-0.5, 0.5)):
-        interpreted, fast = both_tiers(image)
-        assert np.array_equal(interpreted.valid, fast.valid)
-        assert np.allclose(interpreted.values, fast.values, rtol=1e-6, atol=1e-30, equal_nan=True)
 
 
 def test_code_is_compiled_once_for_a_structure_and_kept_between_processes(

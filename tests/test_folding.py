@@ -7,14 +7,17 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from random_codecs import random_codec
+from random_graphs import unfolded
 
 import esd
-from esd.cube import Cube
-from esd.engine.folding import CodeTable, fold_tables
+from esd.analytics.classify import Classifier, train_classifier
+from esd.cube import Cube, codec_by_hash
+from esd.engine.folding import CodeTable
 from esd.engine.lower import lower
 from esd.engine.program import Program
 from esd.engine.rewrite import optimize
-from esd.expr import Expr, postorder
+from esd.expr import postorder
 from esd.grid import region_of
 from esd.image import Image
 
@@ -30,7 +33,17 @@ FOLDED: dict[str, Callable[[Image], Image]] = {
     "cosine": lambda i: i.cosine_similarity(REFERENCE),
     "euclidean": lambda i: i.distance(REFERENCE),
     "manhattan": lambda i: i.distance(REFERENCE, "manhattan"),
+    "prototypes": lambda i: i.classify(trained(i, "prototype", 2)),
+    "logistic": lambda i: i.classify(trained(i, "logistic", 5)),
 }
+
+
+def trained(image: Image, method: str, classes: int) -> Classifier:
+    rng = np.random.default_rng(classes)
+    samples, labels = rng.uniform(-1, 1, (60, 72)), [str(i % classes) for i in range(60)]
+    return train_classifier(samples, labels, method, codec=codec_by_hash(str(image.type.encoder)))
+
+
 AND_MORE: dict[str, Callable[[Image], Image]] = {
     "reduced": lambda i: (i["e0"] * i["e1"]).median(),
     "unmasked": lambda i: (i["e0"] + 1).unmask(3.0) * 2,
@@ -39,14 +52,6 @@ AND_MORE: dict[str, Callable[[Image], Image]] = {
     "used twice": lambda i: (i["e0"] * 2).mean() + (i["e0"] * 2 + i["e1"]).mean(),
     "with others": lambda i: i["e0"] * i.decode().mean()["nir"],
 }
-
-
-def unfolded(expr: Expr) -> Expr:
-    with pytest.MonkeyPatch.context() as patch:
-        from esd.engine import rewrite
-
-        patch.setattr(rewrite, "PASSES", tuple(step for step in rewrite.PASSES if step.run is not fold_tables))
-        return optimize(lower(expr))
 
 
 @pytest.mark.parametrize("tier", ["interpreted", "compiled"])
@@ -86,3 +91,36 @@ def test_tables_travel_as_what_they_are_made_of(cube: Cube) -> None:
     data = pickle.dumps(table)
     assert len(data) < 10_000
     assert np.array_equal(pickle.loads(data).values, table.values)  # noqa: S301 - own bytes
+
+
+@pytest.mark.parametrize("levels", [(7, 5, 6), (3, 2), (64000,), (4, 4, 4, 4, 4, 4), (9, 16, 17)])
+def test_sums_over_any_codebook(levels: tuple[int, ...], make_cube: Callable[..., Cube]) -> None:
+    """Where the halves of levels are no powers of two sums are rounded: then their order is kept, or nothing is folded."""
+    cube = make_cube(random_codec(seed=1, levels=levels), rows=40, columns=50, years=(2004,))
+    image, rng = cube.image(2004), np.random.default_rng(5)
+    reference = tuple(rng.normal(size=12 * len(levels)).tolist())
+    samples, labels = rng.uniform(-1, 1, (64, len(reference))), [str(i % 32) for i in range(64)]
+    classifier = train_classifier(samples, labels, "prototype", codec=cube.codec)
+    dyadic = all((half := level // 2) & (half - 1) == 0 for level in levels)
+    for expression in (image.norm(), image.distance(reference), image.classify(classifier)):
+        computed, folded = unfolded(expression.expr), optimize(lower(expression.expr))
+        assert (folded.op == "step_lookup") == (dyadic or expression.expr.op != "classify")
+        grid = region_of(cube.grids[cube.grid()])
+        expected = Program(computed, grid, only="interpreted")()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ESD_TIER", "compiled")
+            found = Program(folded, grid)()
+        for block in (found, Program(folded, grid, only="interpreted")()):
+            valid = expected.full_valid
+            assert np.array_equal(valid, block.full_valid)
+            assert block.values[valid].tobytes() == expected.values[valid].tobytes()
+
+
+def test_a_vector_is_at_no_distance_from_itself(cube: Cube) -> None:
+    image = cube.image(2004)
+    vectors = image.embedding().compute()
+    row, column = np.argwhere(vectors.valid.all(axis=(0, 1)))[17]
+    own = tuple(vectors.values[:, :, row, column].ravel().tolist())
+    for metric in ("euclidean", "manhattan"):
+        assert image.distance(own, metric).compute().values[0, 0, row, column] == 0
+    assert image.cosine_similarity(own).compute().values[0, 0, row, column] == 1

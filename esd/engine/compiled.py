@@ -17,14 +17,15 @@ from esd.block import Array, Block, Mask, NodataBlock, all_valid
 from esd.errors import ExpressionError
 from esd.expr import Expr
 
-from .folding import StepTable
-from .fuse import Run, build_kernel, build_reduction, build_steps
+from .digit_code import DigitSums, build_digit_sums, build_steps
+from .fuse import Run, build_kernel, build_masked, build_reduction
 from .ir import UnsupportedError
 from .jit import Kernel, schedule
 from .lower import infer
 from .pool import Pool, address_of
+from .steps import StepTable
 
-__all__ = ["TIERS", "BoundReduction", "BoundRun", "BoundSteps", "ready_kernel", "tier"]
+__all__ = ["TIERS", "BoundMasked", "BoundReduction", "BoundRun", "BoundSteps", "ready_kernel", "tier"]
 
 TIERS = ("auto", "interpreted", "compiled")
 
@@ -138,29 +139,81 @@ class BoundRun:
         return Block(values, valid)
 
 
+class BoundMasked:
+    """A run that gives its own validity, for blocks of one size."""
+
+    def __init__(self, run: Run, size: tuple[int, int], pool: Pool) -> None:
+        given = infer(run.sink)
+        self._run = run
+        self._shape = (len(given.time), len(given.bands), *size)
+        self._values = pool.shelf(self._shape, given.dtype)
+        self._valid = pool.shelf(self._shape, np.dtype(bool))
+        self._tables = [_table_addresses(run, band) for band in range(len(given.bands))]
+
+    def __call__(self, blocks: Sequence[Block]) -> Block | None:
+        """Evaluate on blocks [time, band, y, x] of the inputs; None if there is no code for it to run."""
+        times, bands, rows, columns = self._shape
+        kernel = ready_kernel(f"{self._run.key} own validity", partial(build_masked, self._run))
+        if kernel is None or rows * columns < kernel.lanes:
+            return None
+        values, _address = self._values.take()
+        valid, _address = self._valid.take()
+        arrays = [planes_of(array) for array in (*(k.values for k in blocks), *(k.valid for k in blocks))]
+        planes = [plane_addresses(array, times, bands) for array in arrays]
+        targets = [plane_addresses(array, times, bands) for array in (values, valid)]
+        for time in range(times):
+            for band in range(bands):
+                given = [plane[time][band] for plane in planes]
+                inputs = [*given[: len(blocks)], *self._tables[band], *given[len(blocks) :]]
+                kernel(inputs, [plane[time][band] for plane in targets], rows * columns)
+        return Block(values, valid)
+
+
 class BoundSteps:
-    """A `step_lookup` for blocks of one size: sums of terms looked up, a step after the other, then NumPy finishes."""
+    """A `step_lookup` for blocks of one size: sums of terms looked up and what becomes of them."""
 
     def __init__(self, node: Expr, size: tuple[int, int], pool: Pool) -> None:
         self._table: StepTable = node.args["table"]
-        self._steps = len(infer(node.src[0]).time)
+        self._steps = self._table.steps
         self._size = size[0] * size[1]
-        self._shelf = pool.shelf((self._table.values.shape[1], *size), self._table.values.dtype)
+        self._values = pool.shelf((1, 1, *size), infer(node).dtype)
+        self._defined = pool.shelf((1, 1, *size), np.dtype(bool))
+        self._sums = pool.shelf((len(self._table.start), *size), np.dtype(np.float64))
 
     def __call__(self, blocks: Sequence[Block]) -> Block | None:
         """Evaluate on codes [time, 1, y, x]; None if there is no code for it to run."""
-        kernel = ready_kernel(f"steps {self._steps}", partial(build_steps, self._steps))
-        if kernel is None or self._size < kernel.lanes:
-            return None
-        total, address = self._shelf.take()
-        codes, terms = planes_of(blocks[0].values), self._table.values
+        codes = planes_of(np.asarray(blocks[0].values, dtype=np.uint16))
         planes = [step[0] for step in plane_addresses(codes, self._steps, 1)]
+        whole = np.asarray(blocks[0].valid.all(axis=(0, 1)))
+        return self._by_digits(planes, whole) if self._table.exact else self._by_codes(planes, whole)
+
+    def _ready(self, key: str, build: Callable[[], Kernel]) -> Kernel | None:
+        kernel = ready_kernel(key, build)
+        return None if kernel is None or self._size < kernel.lanes else kernel
+
+    def _by_digits(self, planes: list[int], whole: Mask) -> Block | None:
+        rows, start = self._table.rows
+        low = self._table.low_codes
+        given = DigitSums(self._steps, low, rows.shape[1] - low, len(start), self._table.form.code)
+        kernel = self._ready(given.key, partial(build_digit_sums, given))
+        if kernel is None:
+            return None
+        values, address = self._values.take()
+        defined, other = self._defined.take()
+        kernel([*planes, address_of(rows), address_of(start)], [address, other], self._size)
+        return Block(values, whole[None, None] & defined if given.has_mask else whole[None, None])
+
+    def _by_codes(self, planes: list[int], whole: Mask) -> Block | None:
+        kernel = self._ready(f"steps {self._steps}", partial(build_steps, self._steps))
+        if kernel is None:
+            return None
+        total, address = self._sums.take()
+        terms = self._table.values
         for term in range(len(total)):
             first = address_of(terms) + term * terms.strides[1]
             tables = [first + step * terms.strides[0] for step in range(self._steps)]
             kernel([*planes, *tables], [address + term * total.strides[0]], self._size)
-        whole = np.asarray(blocks[0].valid.all(axis=(0, 1)))
-        return self._table.form.finish(total, whole, self._table.expr.args)
+        return self._table.form.finished(list(total), whole, self._table.start)
 
 
 class BoundReduction:

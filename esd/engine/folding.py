@@ -20,13 +20,14 @@ from esd.cube import codec_by_hash
 from esd.errors import EncoderError
 from esd.expr import Expr, postorder
 from esd.grid import region_of
-from esd.operator import PerStep, Tile, get_operator, operator
+from esd.operator import Tile, get_operator, operator
 from esd.space import CubeType, Space
 from esd.structure import ArraySource
 
 from .lower import infer
+from .steps import step_table
 
-__all__ = ["CodeTable", "StepTable", "fold_tables"]
+__all__ = ["CodeTable", "fold_tables"]
 
 SIDE = 256
 """The codebook as an image: 256 x 256 pixels are the 65,536 numbers that a code can be."""
@@ -112,53 +113,6 @@ def lookup(image: Block, table: CodeTable) -> Block:
     return Block(values, image.valid & known)
 
 
-@dataclass(frozen=True, eq=False)
-class StepTable:
-    """The terms that an operator adds up over the steps, for every code; `expr` is the operator on an embedding."""
-
-    expr: Expr
-
-    @property
-    def token(self) -> str:
-        """Hash of the expression."""
-        return self.expr.key
-
-    def __repr__(self) -> str:
-        return f"<terms of {self.expr.op}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return StepTable, (self.expr,)
-
-    @property
-    def form(self) -> PerStep:
-        """How the operator is made up of terms."""
-        form = get_operator(self.expr.op).per_step
-        assert form is not None
-        return form
-
-    @cached_property
-    def values(self) -> Array:
-        """The terms [step, term, code], float64."""
-        given = infer(self.expr.src[0])
-        book = codec_by_hash(str(given.encoder)).fsq.codebook_with_fill.T
-        terms = [self.form.terms(book, step, len(given.time), self.expr.args) for step in range(len(given.time))]
-        return np.ascontiguousarray(np.stack(terms), dtype=np.float64)
-
-
-def _step_rule(_image: CubeType, *, table: StepTable) -> CubeType:
-    return infer(table.expr)
-
-
-@operator("structure", Tile.STRUCTURE, _step_rule, Space.ANY)
-def step_lookup(image: Block, table: StepTable) -> Block:
-    """Add up an operator's terms, each looked up by its step's code; the engine puts this in for whole vectors of codes."""
-    total = np.zeros((table.values.shape[1], *image.values.shape[2:]), dtype=np.float64)
-    for step, codes in enumerate(image.values[:, 0]):
-        for term, row in enumerate(table.values[step]):
-            total[term] += row[codes]
-    return table.form.finish(total, np.asarray(image.valid.all(axis=(0, 1))), table.expr.args)
-
-
 def _separable(node: Expr) -> bool:
     declared = get_operator(node.op)
     return node.op in SEPARABLE or declared.function is not None
@@ -187,8 +141,8 @@ def fold_tables(root: Expr) -> Expr:
         sources = tuple(done[source.key] for source in node.src)
         if leaf is not None and leaf is not node:
             done[node.key] = Expr("lookup", (done[leaf.src[0].key],), {"table": CodeTable(node, leaf)})
-        elif get_operator(node.op).per_step is not None and node.src[0].op == "embedding":
-            done[node.key] = Expr("step_lookup", (done[node.src[0].src[0].key],), {"table": StepTable(node)})
+        elif (steps := step_table(node)) is not None:
+            done[node.key] = Expr("step_lookup", (done[node.src[0].src[0].key],), {"table": steps})
         else:
             done[node.key] = node.with_src(sources)
     return done[root.key]

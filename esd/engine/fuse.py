@@ -21,18 +21,20 @@ from esd.expr import Expr, postorder
 from esd.operator import get_operator
 
 from .emit import EMITTERS
-from .ir import Builder, UnsupportedError, Value, memory_type
+from .ir import Builder, UnsupportedError, Value
 from .jit import Kernel, compile_ir, loop_function
 from .lower import infer
 from .reductions import Stack, emit_reduction, has_code
 from .rewrite import consumers_of
+from .validity import MASKING, Cell, all_of
 
-__all__ = ["Run", "build_kernel", "build_reduction", "build_steps", "runs_of"]
+__all__ = ["Run", "build_kernel", "build_masked", "build_reduction", "runs_of"]
 
 VECTOR_BYTES = 64
 BOOL = np.dtype(bool)
+CODE = np.dtype(np.uint16)
 SHORTEST = 2
-"""Operators that a run must have: one alone is computed as fast by NumPy."""
+"""Operators that a run must have: one alone is computed as fast by NumPy, but for look-ups and long polynomials."""
 TRANSCENDENTAL = frozenset({"exp", "ln", "sin", "cos"})
 INTERLEAVED = 4
 """Vectors that a run of long polynomials computes at a time: one alone waits for its own results most of the time."""
@@ -66,9 +68,18 @@ class Run:
         return [node.args["table"].values for node in self.nodes if node.op == "lookup"]
 
     @property
+    def masked(self) -> bool:
+        """Whether the run has operators whose validity follows from values: it then gives its own validity."""
+        return any(_makes_validity(node) for node in self.nodes)
+
+    @property
     def times(self) -> int:
         """How many times the run computes per-pixel values of."""
         return len(infer(self.sink.src[0] if self.sink.op == "reduce" else self.sink).time)
+
+
+def _makes_validity(node: Expr) -> bool:
+    return get_operator(node.op).emit in MASKING
 
 
 def _fusable(node: Expr) -> bool:
@@ -93,7 +104,8 @@ def _reduced_members(node: Expr, users: Mapping[str, list[Expr]]) -> dict[str, E
     source = node.src[0]
     if _fusable(source) and len(users[source.key]) == 1:
         members = _members(source, users)
-        if len(members) * len(infer(source).time) <= MOST_REPEATED and not any(m.op in COSTLY for m in members.values()):
+        simple = not any(m.op in COSTLY or _makes_validity(m) for m in members.values())
+        if simple and len(members) * len(infer(source).time) <= MOST_REPEATED:
             return {node.key: node} | members
     return {node.key: node}
 
@@ -137,6 +149,11 @@ def _run(sink: Expr, users: Mapping[str, list[Expr]], order: Mapping[str, int]) 
     return Run(nodes, inputs, _spell(nodes, inputs))
 
 
+def _weight(node: Expr) -> int:
+    """Return for how many operators a node counts in the length of a run."""
+    return SHORTEST if node.op == "lookup" or node.op in TRANSCENDENTAL else int(node.op != "rename")
+
+
 _RUNS: WeakKeyDictionary[Expr, dict[str, Run]] = WeakKeyDictionary()
 
 
@@ -153,7 +170,7 @@ def runs_of(root: Expr) -> dict[str, Run]:
             if node.key in inside or not (reducible or _fusable(node)):
                 continue
             run = _run(node, users, order)
-            if reducible or sum(SHORTEST if m.op == "lookup" else m.op != "rename" for m in run.nodes) >= SHORTEST:
+            if reducible or sum(map(_weight, run.nodes)) >= SHORTEST:
                 known[node.key] = run
                 inside.update(member.key for member in run.nodes[:-1])
         _RUNS[root] = known
@@ -220,11 +237,47 @@ def build_kernel(run: Run) -> Kernel:
     """Compile a run: planes of its inputs, then its tables. Raises UnsupportedError for dtypes that have no vector code."""
     types = [infer(node).dtype for node in run.inputs]
     b = Builder(_lanes(run))
-    values = {node.key: _load(b, i, infer(node).dtype) for i, node in enumerate(run.inputs)}
+    values = {node.key: b.load(i, infer(node).dtype) for i, node in enumerate(run.inputs)}
     _emit_nodes(b, run, values, len(types))
     types += _table_types(run)
-    _store(b, values[run.sink.key], 0)
+    b.store(values[run.sink.key], 0)
     return compile_ir(loop_function(b, types, [infer(run.sink).dtype], b.block), b.lanes)
+
+
+def build_masked(run: Run) -> Kernel:
+    """Compile a run that gives its own validity.
+
+    Inputs: planes of its inputs, its tables, then a plane of validity for each input. Outputs: the result, and where it is
+    valid. Raises UnsupportedError for dtypes that have no vector code.
+    """
+    b = Builder(_lanes(run))
+    types = [infer(node).dtype for node in run.inputs]
+    tables = _table_types(run)
+    values = {node.key: b.load(i, dtype) for i, (node, dtype) in enumerate(zip(run.inputs, types, strict=True))}
+    first_mask = len(types) + len(tables)
+    cells = {node.key: Cell(values[node.key], b.load(first_mask + i, BOOL)) for i, node in enumerate(run.inputs)}
+    table = len(types)
+    for node in run.nodes:
+        operands = [cells.get(s.key) or Cell(s.args["value"], b.constant(True, BOOL)) for s in node.src]
+        cells[node.key] = _emit_cell(b, node, operands, f"%inb{table}")
+        table += node.op == "lookup"
+    result = cells[run.sink.key]
+    dtype = infer(run.sink).dtype
+    b.store(result.as_dtype(b, dtype), 0)
+    b.store(result.valid, 1)
+    return compile_ir(loop_function(b, [*types, *tables, *[BOOL] * len(types)], [dtype, BOOL], b.block), b.lanes)
+
+
+def _emit_cell(b: Builder, node: Expr, cells: Sequence[Cell], table: str) -> Cell:
+    """Add the code of a node of a run that gives its own validity."""
+    if node.op == "rename":
+        return cells[0]
+    if node.op == "lookup":
+        return Cell(b.gather(table, cells[0].as_dtype(b, CODE), infer(node).dtype), cells[0].valid)
+    masking = MASKING.get(str(get_operator(node.op).emit))
+    if masking is not None:
+        return masking(b, cells, node.args, infer(node).dtype)
+    return Cell(_emit_node(b, node, [cell.value for cell in cells]), all_of(b, cells))
 
 
 def build_reduction(run: Run, planes: int, marks: Sequence[Any]) -> Kernel:
@@ -238,7 +291,7 @@ def build_reduction(run: Run, planes: int, marks: Sequence[Any]) -> Kernel:
     stacks: dict[str, list[Value]] = {}
     for node in run.inputs:
         given = infer(node)
-        stacks[node.key] = [_load(b, len(types) + i, given.dtype) for i in range(len(given.time))]
+        stacks[node.key] = [b.load(len(types) + i, given.dtype) for i in range(len(given.time))]
         types += [given.dtype] * len(given.time)
     results, first_table = [], len(types)
     types += _table_types(run)
@@ -246,15 +299,15 @@ def build_reduction(run: Run, planes: int, marks: Sequence[Any]) -> Kernel:
         values = {key: stack[time if len(stack) > 1 else 0] for key, stack in stacks.items()}
         _emit_nodes(b, run, values, first_table)
         results.append(values[run.sink.src[0].key])
-    loaded = [_load(b, len(types) + i, BOOL) for i in range(planes)]
+    loaded = [b.load(len(types) + i, BOOL) for i in range(planes)]
     types += [BOOL] * planes
     masks = _masks(b, [stacks[node.key] for node in run.inputs], marks, loaded, run.times)
     reduced = emit_reduction(b, str(run.reducer), Stack(results, masks))
     if reduced.value.dtype != infer(run.sink).dtype:
         raise UnsupportedError(f"{run.reducer} gives {reduced.value.dtype}, not {infer(run.sink).dtype}")
-    _store(b, reduced.value, 0)
+    b.store(reduced.value, 0)
     if masks is not None:
-        _store(b, reduced.valid or b.compare("eq", b.constant(0, BOOL), b.constant(0, BOOL)), 1)
+        b.store(reduced.valid or b.constant(True, BOOL), 1)
     outputs = [infer(run.sink).dtype, *([BOOL] if masks is not None else [])]
     return compile_ir(loop_function(b, types, outputs, b.block), b.lanes)
 
@@ -275,29 +328,3 @@ def _masks(
             tests.append(b.compare(differs, value, b.constant(mark.item(), value.dtype)))
         masks.append(reduce(partial(b.binary, "and"), tests))
     return masks
-
-
-def build_steps(steps: int) -> Kernel:
-    """Compile the sum over the steps of terms looked up: planes of codes, then a table of float64 for each step."""
-    codes, terms = np.dtype(np.uint16), np.dtype(np.float64)
-    b = Builder(VECTOR_BYTES // terms.itemsize)
-    found = [b.gather(f"%inb{steps + step}", _load(b, step, codes), terms) for step in range(steps)]
-    total = found[0]
-    for term in found[1:]:
-        total = b.binary("fadd", total, term)
-    _store(b, total, 0)
-    return compile_ir(loop_function(b, [codes] * steps + [terms] * steps, [terms], b.block), b.lanes)
-
-
-def _load(b: Builder, index: int, dtype: np.dtype[Any]) -> Value:
-    stored = b.vector(memory_type(dtype))
-    if dtype.kind != "b":
-        return b.emit(f"load {stored}, ptr %in{index}, align {dtype.itemsize}", dtype)
-    return b.truth(b.emit(f"load {stored}, ptr %in{index}, align 1", dtype))
-
-
-def _store(b: Builder, value: Value, output: int) -> None:
-    if value.dtype.kind == "b":
-        value = b.emit(f"zext {b.vector('i1')} {value.name} to {b.vector('i8')}", np.dtype(np.uint8))
-    kind = b.vector(memory_type(value.dtype))
-    b.lines.append(f"  store {kind} {value.name}, ptr %out{output}, align {value.dtype.itemsize}")

@@ -121,6 +121,19 @@ class Builder:
         )
         return self.truth(found) if dtype.kind == "b" else found
 
+    def load(self, index: int, dtype: np.dtype[Any]) -> Value:
+        """Read a vector of the input of a number."""
+        stored = self.vector(memory_type(dtype))
+        found = self.emit(f"load {stored}, ptr %in{index}, align {dtype.itemsize}", dtype)
+        return self.truth(found) if dtype.kind == "b" else found
+
+    def store(self, value: Value, output: int) -> None:
+        """Write a vector to the output of a number."""
+        if value.dtype.kind == "b":
+            value = self.emit(f"zext {self.vector('i1')} {value.name} to {self.vector('i8')}", np.dtype(np.uint8))
+        kind = self.vector(memory_type(value.dtype))
+        self.lines.append(f"  store {kind} {value.name}, ptr %out{output}, align {value.dtype.itemsize}")
+
     def truth(self, stored: Value) -> Value:
         """Turn booleans as they lie in memory, a byte each, into those of registers."""
         byte = Value(stored.name, np.dtype(np.uint8))

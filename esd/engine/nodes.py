@@ -14,7 +14,7 @@ from esd.errors import EncoderError, ExpressionError, GridError
 from esd.expr import Expr
 from esd.fsq import FILL
 from esd.grid import Region, region_of
-from esd.operator import get_operator
+from esd.operator import Tile, get_operator
 from esd.stored import StoredSource
 from esd.structure import times_of
 
@@ -137,4 +137,6 @@ def evaluate_node(node: Expr, blocks: Sequence[Block]) -> Block:
         raise ExpressionError(f"operator {node.op!r} has no kernel")
     with np.errstate(all="ignore"):
         block: Block = declared.kernel(*blocks, **node.args)
+    if declared.tile is Tile.PIXEL:  # a constant is a block of its own dtype, which must not widen the result
+        return Block(block.values.astype(infer(node).dtype, copy=False), block.valid)
     return block

@@ -15,7 +15,7 @@ from esd.expr import Expr, postorder
 from esd.grid import Region
 from esd.operator import Tile, get_operator
 
-from .compiled import BoundReduction, BoundRun, BoundSteps, ready_kernel, tier
+from .compiled import BoundMasked, BoundReduction, BoundRun, BoundSteps, ready_kernel, tier
 from .fuse import Run, runs_of
 from .lower import infer
 from .nodes import LOCATED, crop, evaluate_node, pad
@@ -132,6 +132,9 @@ class Program:
         if run.reducer is not None:
             reduction = BoundReduction(run, region.shape, self._pool)
             return lambda slots: _or(reduction, interpret, [given.of(slots) for given in inputs])
+        if run.masked:
+            masked = BoundMasked(run, region.shape, self._pool)
+            return lambda slots: _or(masked, interpret, [given.of(slots) for given in inputs])
         bound = BoundRun(run, region.shape, static, self._pool)
         moving = [(i, given) for i, given in enumerate(inputs) if static[i] is None]
         if not moving:

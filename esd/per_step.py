@@ -1,0 +1,81 @@
+"""Operators on whole vectors that are sums over their numbers, so that codes can be looked up and need not be turned.
+
+Sums are taken in float64. What the numbers are multiplied with is rounded to RELATIVE of its largest (`rounded`), and the
+values of codes are short binary fractions wherever the halves of the level counts are powers of two: then every product and
+every partial sum is a float64 without rounding, and the order of a sum does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .block import Array, Block, Mask
+
+__all__ = ["RELATIVE", "PerStep", "rounded"]
+
+RELATIVE = 2.0**-36
+"""Of the largest of some coefficients: to this they are rounded, a thousandth of what float32 keeps."""
+
+Doubles = npt.NDArray[np.float64]
+Args = Mapping[str, Any]
+
+
+def rounded(coefficients: npt.ArrayLike) -> Doubles:
+    """Return numbers in float64 as multiples of a power of two that is at most RELATIVE of the largest of them."""
+    numbers = np.asarray(coefficients, dtype=np.float64)
+    largest = float(np.abs(numbers).max(initial=0.0))
+    if largest == 0 or not np.isfinite(largest):
+        return numbers
+    unit = 2.0 ** (np.frexp(largest)[1] - 1) * RELATIVE
+    return np.asarray(np.rint(numbers / unit) * unit)
+
+
+@dataclass(frozen=True)
+class PerStep:
+    """An operator on vectors [step, dims, y, x] as what becomes of a few sums over all of their numbers.
+
+    `term` takes a number of each pixel, float64 [...], and the coefficients of its place in the vector; it returns as many
+    arrays as there are sums. `coefficients` gives those of all places [places, coefficients], from the arguments and the
+    number of places; `start` what is added to each sum in the end [sums], from the arguments, the steps and the dims.
+    `finish` takes the sums, float64 [...] each, and returns the result and where it is defined, None for everywhere; `code`
+    names its vector code (`esd.engine.digit_code`). `any_order`: the operator's own kernel adds in an order of its own, so
+    that it may be looked up only where the order does not matter.
+    """
+
+    term: Callable[[Array, Doubles], Sequence[Array]]
+    coefficients: Callable[[Args, int], Doubles]
+    start: Callable[[Args, int, int], Doubles]
+    finish: Callable[[Sequence[Array]], tuple[Array, Mask | None]]
+    code: str
+    any_order: bool = False
+
+    def by_step(self, args: Args, steps: int, dims: int) -> Doubles:
+        """Return the coefficients [step, dims, coefficients]."""
+        return self.coefficients(args, steps * dims).reshape(steps, dims, -1)
+
+    def of_step(self, numbers: Sequence[Array], coefficients: Doubles) -> list[Array]:
+        """Return the sums over the numbers of one step, one after the other; `numbers` [dims, ...]."""
+        sums: list[Array] = []
+        for number, own in zip(numbers, coefficients, strict=True):
+            terms = self.term(number.astype(np.float64), own)
+            sums = [total + term for total, term in zip(sums, terms, strict=True)] if sums else list(terms)
+        return sums
+
+    def finished(self, sums: Sequence[Array], whole: Mask, start: Doubles) -> Block:
+        """Return the result [1, 1, y, x] from the sums [y, x], what they start from, and where all of a pixel is valid."""
+        values, defined = self.finish([total + first for total, first in zip(sums, start, strict=True)])
+        return Block(values[None, None], (whole if defined is None else defined & whole)[None, None])
+
+    def __call__(self, image: Block, args: Args) -> Block:
+        """Apply the operator to vectors: sums of steps are added one after the other."""
+        steps, dims = image.values.shape[:2]
+        sums: list[Array] = []
+        for numbers, coefficients in zip(image.values, self.by_step(args, steps, dims), strict=True):
+            step = self.of_step(list(numbers), coefficients)
+            sums = [total + part for total, part in zip(sums, step, strict=True)] if sums else step
+        return self.finished(sums, np.asarray(image.valid.all(axis=(0, 1))), self.start(args, steps, dims))
