@@ -143,7 +143,7 @@ def scale_offset(a: Image, scale: float = 1.0, offset: float = 0.0) -> Image:
 
 
 @composite("arithmetic")
-def polynomial(a: Image, *coefficients: float) -> Image:
+def polynomial(a: Image, coefficients: tuple[float, ...]) -> Image:
     """Polynomial of ascending powers, c0 + c1 a + c2 a^2 + ..., by Horner's rule."""
     if not coefficients:
         raise ExpressionError("polynomial: no coefficient is given; write them from the constant one upwards")

@@ -11,7 +11,7 @@ from .errors import ProcessGraphError
 from .image import Image, call
 from .process_declare import Array, Scalar, process
 from .process_scalars import number
-from .process_values import LABEL, Series, join_elements
+from .process_values import Series, is_text, join_elements
 
 if TYPE_CHECKING:
     from .process_graph import Context
@@ -30,7 +30,7 @@ def _joined(elements: Sequence[Image], empty: Series, labels: tuple[Any, ...] | 
     """Return elements as an array; `empty` is some array of no elements in mind, for its grid."""
     if not elements:
         return replace(empty.pick(()), labels=labels)
-    kinds = {element.type.dtype == LABEL for element in elements}
+    kinds = {is_text(element) for element in elements}
     if len(kinds) > 1:
         raise ProcessGraphError("the array mixes texts with numbers; give values of one type")
     return replace(join_elements(elements), labels=labels)
@@ -159,7 +159,7 @@ def _find(graph: Context, data: Series, value: Any, reverse: bool) -> Image:
 
 def _is_number_pair(value: Image, data: Series) -> bool:
     kinds = value.type.dtype.kind + data.image.type.dtype.kind
-    texts = LABEL in (value.type.dtype, data.image.type.dtype)
+    texts = is_text(value) or data.is_text
     return "b" not in kinds and not texts
 
 

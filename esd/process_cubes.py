@@ -192,7 +192,8 @@ def _filter_bands(_graph: Context, data: Cube, bands: Any = (), wavelengths: Any
         raise ProcessGraphError("the cube has no dimension of bands", "DimensionMissing")
     if data.image is not None and data.image.type.space.value == "codes":
         image = call("select", data.image, *bands)
-        return replace(data, image=image).with_dimension(found.name, replace(found, labels=image.type.bands))
+        labels = {"time": image.type.time, "bands": image.type.bands}
+        return DataCube(image, tuple(replace(d, labels=labels.get(d.axis, d.labels)) for d in data.dimensions))
     return take_labels(data, found, [band for band in bands if band in found.labels])
 
 

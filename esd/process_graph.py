@@ -26,6 +26,9 @@ MOST_NODES = 10_000
 MOST_NESTED = 30
 """Callbacks and user-defined processes inside of each other."""
 
+_MISFITS = (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError)
+"""What Python and NumPy raise for values of a wrong type: a graph may hold any."""
+
 Nodes = Mapping[str, Mapping[str, Any]]
 
 
@@ -209,6 +212,9 @@ def _run_nodes(context: Context, nodes: Any, scope: Mapping[str, Any]) -> Any:
             raise ProcessGraphError(f"node {name!r} ({node['process_id']}): {error}", code) from error
         except RecursionError as error:
             raise ProcessGraphError(f"node {name!r} ({node['process_id']}): its arguments are nested too deep") from error
+        except _MISFITS as error:
+            reason = " ".join(str(error).split())[:120]
+            raise ProcessGraphError(f"node {name!r} ({node['process_id']}): its arguments do not fit ({reason})") from error
     return results[result]
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["describe_operator", "describe_processes", "is_input", "run_operator"]
 
-NOT_BY_NAME = frozenset({"array", "stored"})
-"""Leaves that hold what JSON cannot: they come as parameters."""
+NOT_BY_NAME = frozenset({"array", "stored", "lookup", "step_lookup"})
+"""What holds data that JSON cannot: leaves, which come as parameters, and tables that the engine makes."""
 
 
 def is_input(declared: Operator, name: str) -> bool:

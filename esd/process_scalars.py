@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import ProcessGraphError
 from .image import Image, call
 from .process_declare import PROCESSES, Process, Scalar, process
-from .process_values import LABEL
+from .process_values import is_text
 
 if TYPE_CHECKING:
     from .process_graph import Context
@@ -52,7 +52,7 @@ OPERATORS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 def number(name: str, value: Any) -> Image:
     """Return an argument that must be a number or boolean. Raises ProcessGraphError for a text, list or object."""
-    if not isinstance(value, Image) or value.type.dtype == LABEL:
+    if not isinstance(value, Image) or is_text(value):
         raise ProcessGraphError(f"the argument {name!r} must be a number, not {str(value)[:60]!r}")
     return value
 
@@ -71,7 +71,7 @@ for _name, (_operator, _arguments) in OPERATORS.items():
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Image) and value.type.dtype.kind != "b" and value.type.dtype != LABEL
+    return isinstance(value, Image) and value.type.dtype.kind != "b" and not is_text(value)
 
 
 def _never(*values: Any) -> Any:

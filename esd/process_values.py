@@ -10,13 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .errors import ProcessGraphError
 from .grid import geobox_from_bounds
 from .image import Image, call, constant, from_array
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 __all__ = [
     "DataCube",
@@ -27,6 +31,7 @@ __all__ = [
     "anchor_of",
     "as_cube",
     "element_like",
+    "is_text",
     "join_elements",
     "lift_scalar",
     "lift_series",
@@ -38,8 +43,9 @@ __all__ = [
 
 PLAIN_SHAPE = (8, 16)
 """Pixels on which plain values are computed, every one the same: enough for the lanes of compiled code."""
+PLAIN_CRS = "EPSG:32631"
 LABEL = np.dtype(np.uint32)
-"""Dtype of texts: positions in a vocabulary."""
+"""Dtype of texts on these pixels: positions in a vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ class Series:
     @property
     def is_text(self) -> bool:
         """Whether the elements are texts."""
-        return self.image.type.dtype == LABEL
+        return is_text(self.image)
 
     def element(self, index: int) -> Image:
         """Return one element as a scalar."""
@@ -159,10 +165,20 @@ class Vocabulary:
         return json.loads(list(self._codes)[code - 1])
 
 
+@cache
+def _plain_grid() -> GeoBox:
+    rows, columns = PLAIN_SHAPE
+    return geobox_from_bounds(0, 0, columns, rows, PLAIN_CRS, 1.0)
+
+
 def plain_anchor() -> Image:
     """Return the image on whose grid plain values are computed."""
-    rows, columns = PLAIN_SHAPE
-    return from_array(np.zeros(PLAIN_SHAPE), geobox_from_bounds(0, 0, columns, rows, "EPSG:32631", 1.0))
+    return from_array(np.zeros(PLAIN_SHAPE), _plain_grid())
+
+
+def is_text(image: Image) -> bool:
+    """Tell whether an image holds plain texts by their place in the vocabulary."""
+    return image.type.dtype == LABEL and image.type.grid == _plain_grid()
 
 
 def unknown_like(anchor: Image) -> Image:
