@@ -1,6 +1,25 @@
 """Operators and analyses: importing this package declares the operators."""
 
-from . import arithmetic, components, convolution, embedding, focal, logic, morphology, spectral, temporal, texture
+from . import (
+    arithmetic,
+    arrays,
+    bits,
+    components,
+    convolution,
+    embedding,
+    focal,
+    functions,
+    kernel_sums,
+    logic,
+    morphology,
+    reducers,
+    remap,
+    special,
+    spectral,
+    temporal,
+    texture,
+    trigonometric,
+)
 from .change import Calibration, Change, change_threshold, detect_change
 from .classify import METHODS, Classifier, train_classifier
 from .few_shot import FewShotReport, few_shot_report
@@ -12,6 +31,8 @@ __all__ = [
     "Classifier",
     "FewShotReport",
     "arithmetic",
+    "arrays",
+    "bits",
     "change_threshold",
     "components",
     "convolution",
@@ -19,10 +40,16 @@ __all__ = [
     "embedding",
     "few_shot_report",
     "focal",
+    "functions",
+    "kernel_sums",
     "logic",
     "morphology",
+    "reducers",
+    "remap",
+    "special",
     "spectral",
     "temporal",
     "texture",
     "train_classifier",
+    "trigonometric",
 ]

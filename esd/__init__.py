@@ -15,6 +15,7 @@ from .cube import open_cube as _open_cube
 from .errors import EsdError
 from .image import Image, call, composite, from_array
 from .operator import get_operator, operators
+from .process_graph import from_process_graph
 from .text import parse
 from .udf import udf_aggregate, udf_focal, udf_pixel, udf_time
 
@@ -27,6 +28,7 @@ __all__ = [
     "call",
     "composite",
     "from_array",
+    "from_process_graph",
     "get_operator",
     "open",
     "operators",

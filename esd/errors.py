@@ -7,6 +7,7 @@
     ├── BandError            an unknown band
     ├── SpaceError           an operator asked of numbers that do not mean what it needs
     ├── ExpressionError      a text expression or operator call that cannot be understood
+    │   └── ProcessGraphError  a process graph that cannot be read or run
     ├── CubeError            a store that is not a cube, or a damaged one
     ├── EncoderError         codes of another encoder, or no encoder where one is needed
     ├── TableError           a table without the columns or values that it needs
@@ -32,6 +33,7 @@ __all__ = [
     "GridError",
     "JobError",
     "MemoryLimitError",
+    "ProcessGraphError",
     "SceneError",
     "SpaceError",
     "StoppedError",
@@ -68,6 +70,14 @@ class SpaceError(EsdError):
 
 class ExpressionError(EsdError):
     """A text expression or operator call that cannot be understood."""
+
+
+class ProcessGraphError(ExpressionError):
+    """A process graph that cannot be read or run; `code` is openEO's name of the error, where it has one."""
+
+    def __init__(self, message: str, code: str = "ProcessGraphInvalid") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class CubeError(EsdError):

@@ -281,6 +281,7 @@ REDUCERS: dict[str, Reducer] = {
         _moment_reducer("std", "Standard deviation of the valid values, divided by n (ddof 0).", 0, root=True),
         _position_reducer("argmin", "Position in time, from 0, of the smallest valid value; the first of equal ones.", True),
         _position_reducer("argmax", "Position in time, from 0, of the largest valid value; the first of equal ones.", False),
+        _moment_reducer("sample_variance", "Variance of the valid values, divided by n - 1 (openEO's variance).", 1, False),
         _moment_reducer("sample_std", "Standard deviation of the valid values, divided by n - 1 (openEO's sd).", 1, True),
     )
 }
@@ -302,6 +303,10 @@ def get_reducer(name: str) -> Reducer:
         final = partial(_percentile_final, percent=percent)
         doc = f"Percentile {percent:g} of the valid values, exact; linear between the two nearest."
         return Reducer(name, doc, _whole_chunk, None, final, keeps_space=True)
+    if name not in REDUCERS:
+        from .operator import load_plugins
+
+        load_plugins()  # packages of operators bring reducers too
     if name not in REDUCERS:
         known = ", ".join(REDUCERS)
         raise ExpressionError(f"there is no reducer {name!r}; choose one of {known}, or p0 to p100 for a percentile")

@@ -8,15 +8,35 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
+import esd
 from esd.errors import ExpressionError
 from esd.reducer import REDUCERS, get_reducer
+
+esd.operators()  # packages of operators bring reducers too
 
 
 def percentiles(array: np.ma.MaskedArray, percent: float) -> np.ma.MaskedArray:
     known = array.count(axis=0) > 0
     rows = [np.percentile(row.compressed() if some else [0.0], percent) for row, some in zip(array.T, known, strict=True)]
     return np.ma.MaskedArray(rows, mask=~known)
+
+
+def rows_of(array: np.ma.MaskedArray, reduce: Callable[[np.ndarray], float]) -> np.ma.MaskedArray:
+    """Reduce the valid values of each pixel by itself."""
+    results = [reduce(row.compressed()) if row.count() else np.nan for row in array.T]
+    return np.ma.MaskedArray(results, mask=array.count(axis=0) == 0)
+
+
+def standardized(moment: Callable[..., float]) -> Callable[[np.ma.MaskedArray], np.ma.MaskedArray]:
+    """Return SciPy's moment as a reference; it has none where all values are equal."""
+
+    def reduce(array: np.ma.MaskedArray) -> np.ma.MaskedArray:
+        found = rows_of(array, lambda row: moment(row) if np.ptp(row) else np.nan)
+        return np.ma.MaskedArray(found.data, mask=np.ma.getmaskarray(found) | np.isnan(found.data))
+
+    return reduce
 
 
 Reference = Callable[[np.ma.MaskedArray], np.ma.MaskedArray]
@@ -36,6 +56,14 @@ REFERENCE: dict[str, Reference] = {
     "p97.5": lambda a: percentiles(a, 97.5),
     "variance": lambda a: a.var(axis=0),
     "std": lambda a: a.std(axis=0),
+    "sample_variance": lambda a: np.ma.MaskedArray(a.var(axis=0, ddof=1), mask=a.count(axis=0) < 2),
+    "product": lambda a: rows_of(a, np.prod),
+    "all": lambda a: rows_of(a, np.all).astype(bool),
+    "any": lambda a: rows_of(a, np.any).astype(bool),
+    "mode": lambda a: rows_of(a, lambda row: stats.mode(row).mode),
+    "count_distinct": lambda a: np.ma.MaskedArray([len(np.unique(row.compressed())) for row in a.T]),
+    "skew": standardized(stats.skew),
+    "kurtosis": standardized(stats.kurtosis),
     "sample_std": lambda a: np.ma.MaskedArray(a.std(axis=0, ddof=1), mask=a.count(axis=0) < 2),
 }
 
@@ -43,6 +71,7 @@ REFERENCE: dict[str, Reference] = {
 def stack(seed: int, times: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(times, 40)) * 10
+    values = np.trunc(values / 5) if seed % 2 else values  # equal values, zeros among them
     valid = rng.random(values.shape) < rng.choice([0.1, 0.5, 0.95])
     return values.astype(kind), valid
 
@@ -78,7 +107,7 @@ def test_nothing_valid_is_not_valid_and_never_zero() -> None:
     values, valid = np.ones((3, 5)), np.zeros((3, 5), dtype=bool)
     for name, reducer in REDUCERS.items():
         result, result_valid = reducer(values, valid)
-        assert result_valid.all() == result_valid.any() == (name == "count")
+        assert result_valid.all() == result_valid.any() == name.startswith("count")
         assert (result == 0).all()
 
 

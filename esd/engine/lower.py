@@ -70,8 +70,12 @@ def elementwise_type(
     samples = [
         given.dtype.type(1).item() if given.grid is None else np.ones((1, 1, 1, 1), dtype=given.dtype) for given in types
     ]
-    with np.errstate(all="ignore"):
-        probe = np.asarray(function(*samples, **args))
+    try:
+        with np.errstate(all="ignore"):
+            probe = np.asarray(function(*samples, **args))
+    except TypeError as error:
+        dtypes = " and ".join(str(given.dtype) for given in types)
+        raise ExpressionError(f"{name}: is not defined for {dtypes}; .cast() them to another dtype first") from error
     named = [given for given in types if given.grid is not None] or list(types)
     return CubeType(
         grid=common_grid(name, types),

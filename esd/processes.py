@@ -1,0 +1,17 @@
+"""openEO's processes by id: importing this declares them all."""
+
+from __future__ import annotations
+
+from . import process_arrays, process_cubes, process_reducers, process_scalars, process_space, process_texts, process_time
+from .process_declare import PROCESSES
+
+__all__ = [
+    "PROCESSES",
+    "process_arrays",
+    "process_cubes",
+    "process_reducers",
+    "process_scalars",
+    "process_space",
+    "process_texts",
+    "process_time",
+]

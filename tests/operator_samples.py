@@ -1,0 +1,84 @@
+"""One call of every operator of the registry, for tests that go over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sample_images import blobs, classes, noise, odd_noise
+
+import esd
+from esd.cube import Cube
+from esd.errors import EsdError
+from esd.image import Image
+
+__all__ = ["ARGUMENTS", "call_of", "named_operators"]
+
+KERNEL = ((1.0, 2.0, 1.0), (2.0, 4.0, 2.0), (1.0, 2.0, 1.0))
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "clamp": (0.1, 0.5),
+    "interpolate": ((0.0, 1.0), (2.0, 5.0)),
+    "linear_scale_range": (0.0, 1.0, 0.0, 255.0),
+    "log": (3.0,),
+    "polynomial": ((1.0, 2.0, 3.0),),
+    "unit_scale": (0.0, 2.0),
+    "array_element": (1,),
+    "array_repeat": (2,),
+    "rearrange": ((1, 0, 1),),
+    "extract_bits": (1, 2),
+    "cast": ("int16",),
+    "between": (0.1, 0.5),
+    "is_in": ((1.0, 2.0),),
+    "apply_kernel": (KERNEL, 0.0625, "wrap"),
+    "convolve": (KERNEL,),
+    "kernel_sum": (KERNEL,),
+    "kernel_sum_edges": (KERNEL, "reflect"),
+    "set_nodata": (0.0,),
+    "remove_small": (5,),
+    "percentile": (90.0,),
+    "reduce": ("median",),
+    "reduce_all": ("mean",),
+    "reclassify": ((0.0, 1.0), (1, 2, 3)),
+    "remap": ((1, 2), (5, 6), 0),
+    "normalized_difference": ("a", "b"),
+    "filter_date": ("2004-01-01", "2004-01-15"),
+    "rename": ("x", "y"),
+    "select": ("b",),
+    "reproject": ("EPSG:32633", (60.0, 0.0, 500_000.0, 0.0, -60.0, 5_001_200.0), (10, 12)),
+    "distance": (tuple(float(i % 3) for i in range(72)),),
+    "cosine_similarity": (tuple(float(i % 3) for i in range(72)),),
+    "histogram": (4, 0.0, 1.0),
+    "matrix_identity": (3,),
+    "matrix_qr": ("q",),
+    "matrix_svd": ("s",),
+    "matrix_eigen": ("values",),
+}
+"""Arguments of those that need some, after their images."""
+
+ENGINES_OWN = frozenset({"array", "stored", "lookup", "step_lookup", "load", "constant"})
+"""Leaves, and what the engine makes itself."""
+
+
+def named_operators() -> list[str]:
+    """Return the operators that users call by name."""
+    return [name for name, op in esd.operators().items() if name not in ENGINES_OWN and op.group != "user"]
+
+
+def candidates(cube: Cube) -> list[Image]:
+    return [odd_noise(20, 24), classes(20, 24), noise(20, 24), blobs(20, 24), cube.image(2004)]
+
+
+def call_of(name: str, cube: Cube, objects: Mapping[str, Any]) -> Image:
+    """Return an operator applied to the first of some images that it takes. Raises its error where it takes none."""
+    declared = esd.get_operator(name)
+    arguments = ARGUMENTS.get(name, ())
+    if "classifier" in declared.signature.parameters:
+        arguments = (objects["classifier"],)
+    error: EsdError | None = None
+    for image in candidates(cube):
+        try:
+            return esd.call(name, *[image] * (1 if declared.variadic else len(declared.inputs)), *arguments)
+        except EsdError as refused:
+            error = refused
+    assert error is not None
+    raise error
