@@ -114,6 +114,10 @@ def ingest(
     crs: Annotated[str | None, typer.Option(help="CRS of the cube; default: the scenes' own.")] = None,
     resolution: Annotated[float | None, typer.Option(help="Pixel size in units of --crs.")] = None,
     encoder: Encoder = None,
+    fill: Annotated[str, typer.Option(help='Gaps: "none", or "fusion" of dates, neighbours and MODIS.')] = "none",
+    harmonize: Annotated[bool, typer.Option("--harmonize", help="Bring TM and ETM+ to OLI (Roy et al. 2016).")] = False,
+    brdf: Annotated[bool, typer.Option("--brdf", help="Bring Landsat to one sun, 45 degrees (Roy et al. 2016).")] = False,
+    dilate: Annotated[int, typer.Option(help="Pixels by which cloud and shadow are widened.")] = 0,
     catalog: Annotated[Path | None, typer.Option(help="Catalog file to add the scenes and the cube to.")] = None,
     plan_only: Annotated[bool, typer.Option("--plan", help="Say what would be read and written; do nothing.")] = False,
     as_json: AsJson = False,
@@ -132,6 +136,7 @@ def ingest(
         reproject=reproject,
         crs=crs,
         resolution=resolution,
+        recipe={"fill": fill, "harmonize": harmonize, "brdf": brdf, "dilate": dilate},
     )
     if plan_only:
         emit(_plan_document(plan, out), as_json, lambda console: _show_plan(plan, console))
@@ -164,8 +169,10 @@ def _plan(
     reproject: bool = False,
     crs: str | None = None,
     resolution: float | None = None,
+    recipe: dict[str, Any] | None = None,
 ) -> IngestPlan:
     from esd.ingest.plan import plan_ingest
+    from esd.ingest.recipe import Recipe
 
     if not 1 <= start_month <= 12:
         raise WindowError(f"start month {start_month} is not a month; give 1 to 12")
@@ -178,6 +185,7 @@ def _plan(
         resolution=resolution,
         reproject=reproject,
         max_memory=bytes_of(max_memory),
+        recipe=Recipe(**(recipe or {})),
     )
 
 

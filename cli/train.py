@@ -128,7 +128,7 @@ def scenes_source(row: SourceConfig, folder: Path) -> Source:
     from esd.dekad import parse_windows
     from esd.encoder.sources import chip_source
     from esd.ingest.archive import Scratch
-    from esd.ingest.composite import dekads_of_scenes
+    from esd.ingest.gap_stack import dekads_of_scenes
     from esd.ingest.plan import plan_ingest
 
     _known_options(row, "windows", "start_month")

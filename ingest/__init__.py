@@ -1,10 +1,11 @@
 """Scenes to cubes: product readers, composites, the pipeline with its ledger, and the scene simulator."""
 
-from .composite import dekads_of_scenes
+from .gap_stack import dekads_of_scenes
 from .pipeline import IngestReport, Progress, run_ingest
 from .pixel_years import simulate_pixels
 from .plan import IngestPlan, plan_ingest
 from .readers import READERS, Failure, find_scenes, read_scene
+from .recipe import Recipe
 from .scene import Observation, Reader, Scene
 from .simulate import SimulationReport, simulate
 
@@ -16,6 +17,7 @@ __all__ = [
     "Observation",
     "Progress",
     "Reader",
+    "Recipe",
     "Scene",
     "SimulationReport",
     "dekads_of_scenes",

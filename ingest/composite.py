@@ -1,4 +1,8 @@
-"""Composites: the clear observations of a window as dekads, each the mean of what was seen in its ten days."""
+"""Composites: the clear observations of a window as dekads, each the mean of what was seen in its ten days.
+
+Landsat and MODIS do not mix: a pixel of 30 m that Landsat has seen in the window has Landsat's values alone, and MODIS
+may help to fill their gaps (`gap_stack`). Where Landsat has seen nothing, MODIS counts as observed.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,20 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from odc.geo.geobox import GeoBox
 
 from esd.dekad import BANDS, DEKADS, dekad_index, window_end
 
-from .archive import Scratch
-from .readers import read_scene
+from .recipe import Recipe
 from .scene import Observation, Scene
 from .screening import keep_mask
 
-__all__ = ["WindowStack", "dekads_of_scenes", "in_window"]
+__all__ = ["COARSE_SENSORS", "WindowStack", "in_window"]
+
+COARSE_SENSORS = ("MODIS",)
 
 Floats = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.uint8]
+Bools = npt.NDArray[np.bool_]
 
 
 def in_window(scene: Scene, window: dt.date) -> bool:
@@ -35,9 +40,11 @@ class WindowStack:
     has to see each pixel's whole year.
     """
 
-    def __init__(self, window: dt.date, shape: tuple[int, int]) -> None:
+    def __init__(self, window: dt.date, shape: tuple[int, int], recipe: Recipe | None = None) -> None:
         self.window = window
         self.shape = shape
+        self.recipe = recipe or Recipe()
+        self._coarse: list[bool] = []
         self._observations: list[Observation] = []
         self._dekads: list[npt.NDArray[np.int64]] = []
         self._days: list[int] = []
@@ -55,38 +62,50 @@ class WindowStack:
         self._observations.append(observation)
         self._dekads.append(dekad_index(dates, self.window))
         self._days.append(scene.acquired.toordinal())
+        self._coarse.append(scene.sensor in COARSE_SENSORS)
 
-    def dekads(self, rows: slice | None = None) -> tuple[Floats, Weights]:
+    def seen_by_fine(self, rows: slice | None = None) -> Bools:
+        """Return which pixels [y, x] of some rows any sensor but a coarse one has seen in the window."""
+        rows = rows or slice(0, self.shape[0])
+        seen = np.zeros((len(range(*rows.indices(self.shape[0]))), self.shape[1]), dtype=bool)
+        for observation, dekads, coarse in zip(self._observations, self._dekads, self._coarse, strict=True):
+            if not coarse:
+                seen |= observation.clear[:, rows].any(axis=0) & (dekads >= 0)
+        return seen
+
+    def dekads(self, rows: slice | None = None, sensors: str = "best") -> tuple[Floats, Weights]:
         """Return values float32 and weights uint8 [36, 6, y, x] of some rows of the grid, screened in time.
 
         A value is the mean of the clear observations in its ten days, each weighing the same; the weight is their
-        number. A value of weight 0 is 0.
+        number. A value of weight 0 is 0. `sensors` are "fine", "coarse", or for each pixel the "best" it has.
         """
         rows = rows or slice(0, self.shape[0])
         shape = (DEKADS, len(BANDS), len(range(*rows.indices(self.shape[0]))), self.shape[1])
         sums, weights = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.uint8)
-        if not self._observations:
-            return sums, weights
-        reflectance = np.stack([observation.reflectance[:, rows] for observation in self._observations])
-        clear = np.stack([observation.clear[:, rows] for observation in self._observations])
-        clear &= keep_mask(reflectance, clear, np.array(self._days))[:, None]
-        for values, seen, dekads in zip(reflectance, clear, self._dekads, strict=True):
-            for dekad in np.unique(dekads[dekads >= 0]):
-                here = seen & (dekads[rows] == dekad) if dekads.ndim else seen
-                sums[dekad] += np.where(here, values, np.float32(0))
-                weights[dekad] += here & (weights[dekad] < np.iinfo(np.uint8).max)
+        for coarse in (False, True):
+            allowed = self._allowed(coarse, rows, sensors)
+            chosen = [number for number, kind in enumerate(self._coarse) if kind == coarse]
+            if not chosen or not allowed.any():
+                continue
+            reflectance, clear = self._screened(chosen, rows)
+            for number, values, seen in zip(chosen, reflectance, clear & allowed, strict=True):
+                dekads = self._dekads[number]
+                for dekad in np.unique(dekads[dekads >= 0]):
+                    here = seen & (dekads[rows] == dekad) if dekads.ndim else seen
+                    sums[dekad] += np.where(here, values, np.float32(0))
+                    weights[dekad] += here & (weights[dekad] < np.iinfo(np.uint8).max)
         return np.divide(sums, np.maximum(weights, 1), dtype=np.float32), weights
 
+    def _allowed(self, coarse: bool, rows: slice, sensors: str) -> Bools:
+        """Return the pixels [y, x] at which a kind of sensor counts."""
+        if sensors == "best":
+            return ~self.seen_by_fine(rows) if coarse else np.ones((1, 1), dtype=bool)
+        return np.full((1, 1), coarse == (sensors == "coarse"))
 
-def dekads_of_scenes(
-    scenes: Sequence[Scene], geobox: GeoBox, window: dt.date, scratch: Scratch | None = None
-) -> tuple[Floats, Weights]:
-    """Read the scenes of a window onto a grid: values float32 and weights uint8 [36, 6, y, x] (see WindowStack).
-
-    Scenes outside the window are passed over. Raises SceneError if a scene cannot be read.
-    """
-    stack = WindowStack(window, (geobox.shape.y, geobox.shape.x))
-    for scene in sorted(scenes, key=lambda scene: (scene.acquired, scene.id)):
-        if in_window(scene, window):
-            stack.add(scene, read_scene(scene, geobox, scratch))
-    return stack.dekads()
+    def _screened(self, chosen: Sequence[int], rows: slice) -> tuple[Floats, Bools]:
+        """Return reflectance and what stays clear [n, 6, y, x] of some observations."""
+        reflectance = np.stack([self._observations[number].reflectance[:, rows] for number in chosen])
+        clear = np.stack([self._observations[number].clear[:, rows] for number in chosen])
+        if self.recipe.screen:
+            clear &= keep_mask(reflectance, clear, np.array(self._days)[list(chosen)])[:, None]
+        return reflectance, clear

@@ -26,6 +26,7 @@ __all__ = ["EspaReader"]
 TM_NUMBERS = dict(zip((1, 2, 3, 4, 5, 7), BANDS, strict=True))
 OLI_NUMBERS = dict(zip((2, 3, 4, 5, 6, 7), BANDS, strict=True))
 CLEAR_CLASSES = (0, 1)
+CLOUD_CLASSES = (2, 4)
 NO_MASK = "has no cfmask: clouds are not masked"
 
 
@@ -77,9 +78,12 @@ class EspaReader:
         full = scene.shape
         raws = [read_window(folder, layer, region, full) for layer in scene.layers]
         reflectance, clear = stack_bands(scene.layers, raws)
+        cloud = None
         for layer in scene.quality:
-            clear &= np.isin(read_window(folder, layer, region, full), CLEAR_CLASSES)
-        return Observation(np.where(clear, reflectance, np.float32(0)), clear)
+            classes = read_window(folder, layer, region, full)
+            clear &= np.isin(classes, CLEAR_CLASSES)
+            cloud = np.isin(classes, CLOUD_CLASSES)
+        return Observation(np.where(clear, reflectance, np.float32(0)), clear, cloud=cloud)
 
 
 def _parse(package: Package, name: str) -> ElementTree.Element:

@@ -32,6 +32,8 @@ OLI_NUMBERS = (2, 3, 4, 5, 6, 7)
 OLI_PLATFORMS = ("LANDSAT_8", "LANDSAT_9")
 UNCLEAR_BITS = (0, 1, 2, 3, 4, 5)
 """QA_PIXEL: fill, dilated cloud, cirrus, cloud, cloud shadow, snow."""
+FILL_BIT = 0
+CLOUD_BITS = (1, 2, 3, 4)
 DROPPED_BIT = 9
 OCCLUDED_BIT = 11
 """QA_RADSAT beside the saturation bits (band n is bit n - 1): dropped pixel (4-7), terrain occlusion (8-9)."""
@@ -90,12 +92,15 @@ class LandsatC2Reader:
         raws = [read_window(folder, layer, region, full) for layer in scene.layers]
         reflectance, clear = stack_bands(scene.layers, raws)
         flags = scene.quality_layer("QA_PIXEL")
+        cloud = None
         if flags is not None:
-            clear &= ~has_bits(read_window(folder, flags, region, full), *UNCLEAR_BITS)
+            bits = read_window(folder, flags, region, full)
+            clear &= ~has_bits(bits, *UNCLEAR_BITS)
+            cloud = has_bits(bits, *CLOUD_BITS) & ~has_bits(bits, FILL_BIT)
         saturation = scene.quality_layer("QA_RADSAT")
         if saturation is not None:
             _drop_saturated(clear, scene, read_window(folder, saturation, region, full))
-        return Observation(np.where(clear, reflectance, np.float32(0)), clear)
+        return Observation(np.where(clear, reflectance, np.float32(0)), clear, cloud=cloud)
 
 
 def _drop_saturated(clear: npt.NDArray[np.bool_], scene: Scene, flags: npt.NDArray[np.generic]) -> None:

@@ -121,13 +121,16 @@ class ModisReader:
         raws = [window(folder, layer, region, full) for layer in scene.layers]
         reflectance, clear = stack_bands(scene.layers, raws)
         state, reliability = scene.quality_layer("state"), scene.quality_layer("reliability")
+        cloud = None
         if state is not None:
-            clear &= clear_by_state(window(folder, state, region, full))
+            flags = window(folder, state, region, full)
+            clear &= clear_by_state(flags)
+            cloud = (has_bits(flags, 0) ^ has_bits(flags, 1)) | has_bits(flags, 2, 10)
         if reliability is not None:
             clear &= np.isin(window(folder, reliability, region, full), (0, 1))
         dated = scene.quality_layer("day")
         day = None if dated is None else _days(scene, window(folder, dated, region, full))
-        return Observation(np.where(clear, reflectance, np.float32(0)), clear, day)
+        return Observation(np.where(clear, reflectance, np.float32(0)), clear, day, cloud)
 
 
 def clear_by_state(flags: Flags) -> npt.NDArray[np.bool_]:

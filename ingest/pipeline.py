@@ -22,10 +22,11 @@ from esd.codec import Codec
 from esd.cube import Cube, quantize_error
 from esd.dekad import STEPS, step_counts
 from esd.errors import CubeError, SceneError
-from esd.grid import sub_geobox
+from esd.grid import region_of, sub_geobox
 
 from .archive import Scratch
-from .composite import WindowStack
+from .filling import row_strips
+from .gap_stack import BlockStack
 from .ledger import Ledger, ledger_path
 from .plan import WORKERS, IngestPlan, Task
 from .readers import Failure, read_scene
@@ -179,15 +180,9 @@ def _write_blocks(plan: IngestPlan, cube: Cube, ledger: Ledger, progress: Progre
     return skipped
 
 
-def _strips(rows: int, columns: int) -> list[slice]:
-    """Return the rows of a block in strips of about STRIP_PIXELS."""
-    height = max(1, STRIP_PIXELS // columns)
-    return [slice(start, min(start + height, rows)) for start in range(0, rows, height)]
-
-
 def _steps(task: Task) -> int:
     """Return the steps of progress that a block takes."""
-    return len(task.scenes) + STRIP_WORK * len(_strips(*task.region.shape))
+    return len(task.scenes) + STRIP_WORK * len(row_strips(task.region.shape, STRIP_PIXELS))
 
 
 def _release(scratch: Scratch, task: Task, following: Iterable[Scene]) -> None:
@@ -214,8 +209,9 @@ def _write_block(
     progress: Progress,
 ) -> None:
     started = time.monotonic()
-    grid, geobox = cube.grid(), sub_geobox(plan.geobox, task.region)
-    stack = WindowStack(task.window, task.region.shape)
+    grid, around = cube.grid(), task.region.grow(plan.recipe.margin).intersect(region_of(plan.geobox))
+    geobox = sub_geobox(plan.geobox, around)
+    stack = BlockStack(task.window, around.shape, plan.recipe, task.region.within(around))
     failures = []
     for scene, result in _read_all(task.scenes, geobox, scratch, pool):
         if isinstance(result, SceneError):
@@ -223,7 +219,8 @@ def _write_block(
         else:
             stack.add(scene, result)
         progress.advance(1, f"reading {scene.id}")
-    inside = plan.area.inside(geobox) if plan.area is not None else None
+    stack.fill(pool.map)
+    inside = plan.area.inside(sub_geobox(plan.geobox, task.region)) if plan.area is not None else None
     told = partial(progress.advance, STRIP_WORK, f"encoding {task.window} rows {task.region.y0}-{task.region.y1}")
     cube.write_block(grid, task.window, task.region, *_encode_block(stack, cube.codec, inside, pool, told))
     checksum = cube.block_checksum(grid, task.window, task.region)
@@ -245,7 +242,7 @@ def _read_all(
 
 
 def _encode_block(
-    stack: WindowStack,
+    stack: BlockStack,
     codec: Codec,
     inside: npt.NDArray[np.bool_] | None,
     pool: ThreadPoolExecutor,
@@ -257,14 +254,15 @@ def _encode_block(
     count, error = np.empty(codes.shape, dtype=np.uint8), np.empty(stack.shape, dtype=np.uint8)
 
     def encode(strip: slice) -> None:
-        values, weights = stack.dekads(strip)
+        dekads = stack.rows(strip)
+        values, weights, given = dekads.values, dekads.weights, dekads.given
         if inside is not None:
-            weights *= inside[strip]
-        codes[:, strip] = codec.encode(values, weights)
+            weights, given = weights * inside[strip], given * inside[strip]
+        codes[:, strip] = codec.encode(values, given)
         count[:, strip] = step_counts(weights)
         error[strip] = quantize_error(_rmse(codec.decode(codes[:, strip]), values, weights))
 
-    for _ in pool.map(encode, _strips(rows, columns)):
+    for _ in pool.map(encode, row_strips(stack.shape, STRIP_PIXELS)):
         told()
     return codes, count, error
 

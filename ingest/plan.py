@@ -19,8 +19,10 @@ from esd.grid import Region, region_of, sub_geobox, tiles
 from .aoi import Area
 from .composite import in_window
 from .gridding import choose_grid
+from .harmonizing import require_sun
 from .raster import native_region
 from .readers import Failure, find_scenes
+from .recipe import Recipe
 from .scene import Scene
 
 __all__ = ["IngestPlan", "Task", "plan_ingest"]
@@ -31,6 +33,9 @@ BYTES_OF_AN_OBSERVATION = 36
 """A pixel of one scene as it is held until its block is encoded: reflectance, masks, day; with its share of the strip."""
 BYTES_OF_A_READ = 160
 """A pixel of one scene while it is read: raw numbers, their masks, and the copy that is placed on the grid."""
+BYTES_OF_A_FILLED_WINDOW = 3_600
+"""A pixel of one window while a block is filled: two sensors' dekads, their noise, and what is expected."""
+AS_IT_IS = Recipe()
 WORKERS = min(4, os.cpu_count() or 1)
 """Threads that read scenes, and then composite and encode strips of rows."""
 BYTES_OF_THE_REST = 350_000_000
@@ -56,6 +61,7 @@ class IngestPlan:
     geobox: GeoBox
     area: Area | None
     block: int
+    recipe: Recipe = AS_IT_IS
 
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
@@ -70,8 +76,11 @@ class IngestPlan:
     @property
     def peak_bytes(self) -> int:
         """Bytes of memory that the ingest is expected to need at most."""
-        pixels = min(self.block, self.geobox.shape.y) * min(self.block, self.geobox.shape.x)
+        side = self.block + 2 * self.recipe.margin
+        pixels = min(side, self.geobox.shape.y) * min(side, self.geobox.shape.x)
         held = self.most_scenes * BYTES_OF_AN_OBSERVATION + WORKERS * BYTES_OF_A_READ
+        if self.recipe.fills:
+            held += BYTES_OF_A_FILLED_WINDOW * (2 * self.recipe.reach + 1)
         return pixels * held + BYTES_OF_THE_REST
 
     @cached_property
@@ -99,6 +108,7 @@ class IngestPlan:
             "grid": [str(self.geobox.crs), list(self.geobox.shape), list(self.geobox.affine)[:6]],
             "area": hashlib.sha256(outline).hexdigest(),
             "block": self.block,
+            "recipe": self.recipe.settings(),
             "encoder": encoder,
         }
 
@@ -113,12 +123,14 @@ def plan_ingest(
     resolution: float | None = None,
     reproject: bool = False,
     max_memory: int | None = None,
+    recipe: Recipe | None = None,
 ) -> IngestPlan:
     """Plan an ingest without reading pixels or writing anything.
 
     `windows` default to all that the scenes fall into, starting in `start_month`. `aoi` is a GeoJSON file or
     "west,south,east,north". The grid is the scenes' own (see `gridding.choose_grid` for `crs`, `resolution` and
-    `reproject`). `max_memory` in bytes sets the block size.
+    `reproject`). `max_memory` in bytes sets the block size. `recipe` says how observations become dekads; one that
+    fills gaps also reads the scenes of the windows around.
     Raises SceneError if no scene can be used, WindowError if a window holds no scene, GridError if the grids do not
     fit, MemoryLimitError if the smallest block does not fit.
     """
@@ -127,11 +139,14 @@ def plan_ingest(
     if not found:
         raise SceneError(_nothing_found(given, failures))
     windows = tuple(sorted(set(windows))) if windows else _windows_of(found, start_month)
-    scenes = _scenes_in(found, windows)
+    recipe = recipe or Recipe()
+    scenes = _scenes_in(found, windows, recipe)
     geobox, area = choose_grid(scenes, aoi=aoi, crs=crs, resolution=resolution, reproject=reproject)
     inside = tuple(scene for scene in scenes if native_region(scene.geobox, geobox).size)
     _require_each_window(inside, windows, found)
-    return _fit(IngestPlan(inside, failures, windows, geobox, area, BLOCK_SIZES[0]), max_memory)
+    if recipe.brdf:
+        require_sun(inside)
+    return _fit(IngestPlan(inside, failures, windows, geobox, area, BLOCK_SIZES[0], recipe), max_memory)
 
 
 def _fit(plan: IngestPlan, max_memory: int | None) -> IngestPlan:
@@ -158,8 +173,9 @@ def _windows_of(scenes: Sequence[Scene], start_month: int) -> tuple[dt.date, ...
     return tuple(sorted({window_of(scene.acquired, start_month) for scene in scenes}))
 
 
-def _scenes_in(scenes: Sequence[Scene], windows: Sequence[dt.date]) -> tuple[Scene, ...]:
-    chosen = tuple(scene for scene in scenes if any(in_window(scene, window) for window in windows))
+def _scenes_in(scenes: Sequence[Scene], windows: Sequence[dt.date], recipe: Recipe) -> tuple[Scene, ...]:
+    needed = {around for window in windows for around in recipe.windows_around(window)}
+    chosen = tuple(scene for scene in scenes if any(in_window(scene, window) for window in needed))
     _require_each_window(chosen, windows, scenes)
     return chosen
 
@@ -182,10 +198,12 @@ def _tasks(plan: IngestPlan) -> Iterator[Task]:
         if plan.area is None or plan.area.meets(sub_geobox(plan.geobox, region))
     ]
     for window in plan.windows:
-        of_window = [scene for scene in plan.scenes if in_window(scene, window)]
+        around = plan.recipe.windows_around(window)
+        helpful = [scene for scene in plan.scenes if any(in_window(scene, near) for near in around)]
         for region in regions:
-            met = tuple(scene for scene in of_window if footprints[scene.id].intersect(region).size)
-            if met:
+            wide = region.grow(plan.recipe.margin)
+            met = tuple(scene for scene in helpful if footprints[scene.id].intersect(wide).size)
+            if any(in_window(scene, window) and footprints[scene.id].intersect(region).size for scene in met):
                 yield Task(window, region, met)
 
 

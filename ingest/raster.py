@@ -130,7 +130,11 @@ def place(observation: Observation, native: GeoBox, target: GeoBox) -> Observati
     day = None
     if observation.day is not None:
         day = _warp(observation.day[None], native, target, Resampling.nearest, np.int16(-1))[0]
-    return Observation(np.where(clear, moved, np.float32(0)), clear, day)
+    cloud = None
+    if observation.cloud is not None:
+        mask = observation.cloud[None].astype(np.uint8)
+        cloud = _warp(mask, native, target, Resampling.nearest, np.uint8(0))[0].astype(bool)
+    return Observation(np.where(clear, moved, np.float32(0)), clear, day, cloud)
 
 
 def _paste(observation: Observation, native: GeoBox, target: GeoBox) -> Observation:
@@ -149,7 +153,11 @@ def _paste(observation: Observation, native: GeoBox, target: GeoBox) -> Observat
     if observation.day is not None:
         day = np.full(target.shape, -1, dtype=np.int16)
         day[into] = observation.day[out]
-    return Observation(reflectance, clear, day)
+    cloud = None
+    if observation.cloud is not None:
+        cloud = np.zeros(target.shape, dtype=bool)
+        cloud[into] = observation.cloud[out]
+    return Observation(reflectance, clear, day, cloud)
 
 
 def _warp(

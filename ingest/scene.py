@@ -98,12 +98,14 @@ class Observation:
     """A scene on a grid: reflectance float32 [6, y, x] and `clear` bool [6, y, x]; not clear means no observation.
 
     Reflectance is 0 where it is not clear. `day` int16 [y, x] counts days from the scene's first day to the pixel's
-    own; None where the whole scene is of the one day `acquired`.
+    own; None where the whole scene is of the one day `acquired`. `cloud` bool [y, x] is what the product's mask calls
+    cloud or shadow; None without a mask.
     """
 
     reflectance: Floats
     clear: Bools
     day: npt.NDArray[np.int16] | None = None
+    cloud: Bools | None = None
 
 
 class Reader(Protocol):

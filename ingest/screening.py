@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from esd.dekad import BANDS
 
-__all__ = ["keep_mask"]
+__all__ = ["keep_mask", "median_of_seen"]
 
 HAZE_RISE = 0.025
 HAZE_DEVIATIONS = 4.0
@@ -44,15 +44,15 @@ def _is_haze(reflectance: Floats, clear: Bools) -> Bools:
     blue, red = BANDS.index("blue"), BANDS.index("red")
     seen = clear[:, blue] & clear[:, red]
     haze = reflectance[:, blue] - np.float32(0.5) * reflectance[:, red]
-    centre = _median(haze, seen)
-    deviation = np.float32(MAD_TO_DEVIATION) * _median(np.abs(haze - centre), seen)
+    centre = median_of_seen(haze, seen)
+    deviation = np.float32(MAD_TO_DEVIATION) * median_of_seen(np.abs(haze - centre), seen)
     limit = centre + np.maximum(np.float32(HAZE_RISE), np.float32(HAZE_DEVIATIONS) * deviation)
     found: Bools = seen & (haze > limit) & (seen.sum(axis=0) >= FEWEST_FOR_A_MEDIAN)
     return found
 
 
-def _median(values: Floats, seen: Bools) -> Floats:
-    """Return the median over axis 0 of what is seen; 0 where nothing is."""
+def median_of_seen(values: Floats, seen: Bools) -> Floats:
+    """Return the median over axis 0 of what is seen (it may be 1 long where `values` has bands); 0 where nothing is."""
     ordered = np.sort(np.where(seen, values, np.float32(np.inf)), axis=0)
     count = seen.sum(axis=0)
     low, high = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, len(values) - 1)

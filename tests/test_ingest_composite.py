@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scene_files import GRID, MODIS_GRID, flat, write_landsat_c2, write_mod09a1
 
 from esd.dekad import BANDS, DEKADS, dekad_index, step_counts
-from esd.ingest.composite import WindowStack, dekads_of_scenes, in_window
+from esd.ingest.composite import WindowStack, in_window
+from esd.ingest.gap_stack import dekads_of_scenes
 from esd.ingest.readers import find_scenes
 from esd.ingest.scene import Observation, Scene
 from esd.ingest.screening import keep_mask

@@ -20,7 +20,7 @@ from esd.dekad import step_counts
 from esd.errors import CubeError, EsdError, GridError, MemoryLimitError, SceneError, WindowError
 from esd.fsq import FILL
 from esd.grid import Region, geobox_from_bounds, sub_geobox
-from esd.ingest.composite import dekads_of_scenes
+from esd.ingest.gap_stack import dekads_of_scenes
 from esd.ingest.ledger import ledger_path
 from esd.ingest.pipeline import run_ingest
 from esd.ingest.plan import plan_ingest
@@ -160,7 +160,9 @@ def test_modis_joins_landsat_when_asked_to(tmp_path: Path, codec: Codec) -> None
     grid = geobox_from_bounds(
         round(x / 30) * 30, round(y / 30) * 30, round(x / 30) * 30 + 900, round(y / 30) * 30 + 900, "EPSG:32633", 30
     )
-    write_landsat_c2(tmp_path / "s", date, flat(grid), geobox=grid)
+    quality = np.full(tuple(grid.shape), 1 << 6, dtype=np.uint16)
+    quality[:, :9] = 1 << 3
+    write_landsat_c2(tmp_path / "s", date, flat(grid), geobox=grid, quality=quality)
     write_mod09a1(tmp_path / "s", date, np.zeros(tuple(MODIS_GRID.shape), dtype=np.uint16))
     with pytest.raises(GridError, match=r"MOD09A1\.A2004122.*another CRS.*--reproject"):
         plan_ingest([tmp_path / "s"])
@@ -168,7 +170,11 @@ def test_modis_joins_landsat_when_asked_to(tmp_path: Path, codec: Codec) -> None
     assert plan.geobox == grid
     report = run_ingest(plan, tmp_path / "a", codec)
     assert report.scenes == 2
-    assert read_cube(tmp_path / "a")["count"].max() == 2
+    seen = read_cube(tmp_path / "a")["count"][0, 4]
+    assert (seen == 1).all(), "MODIS counts where Landsat has seen nothing, and only there"
+    values, _ = dekads_of_scenes(plan.scenes, plan.geobox, dt.date(2004, 1, 1))
+    assert np.abs(values[12, :, :, 9:] - flat(grid)[:, :, 9:]).max() < 1e-4
+    assert np.abs(values[12, :, :, :9] - flat(grid)[:, :, :9]).max() > 1e-3
 
 
 def test_a_resolution_and_crs_can_be_chosen(scenes: Path) -> None:
