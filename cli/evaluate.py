@@ -138,7 +138,7 @@ def _scenes(path: Path, start_month: int, windows: str | None) -> Ground:
     from esd.encoder.harness import Chip, Ground
     from esd.encoder.sources import chip_blocks, chip_source
     from esd.ingest.archive import Scratch
-    from esd.ingest.composite import dekads_of_scenes
+    from esd.ingest.gap_stack import dekads_of_scenes
     from esd.ingest.plan import plan_ingest
 
     plan = plan_ingest([path], parse_windows(windows, start_month) if windows else None, start_month=start_month)
