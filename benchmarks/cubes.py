@@ -37,8 +37,8 @@ def local_cube(path: Path, side: int, block: int = 512) -> Cube:
     cube = Cube.create(path, grid, [dt.date(2004, 1, 1)], codec, block=block)
     name = cube.grid()
     for region in cube.blocks(name):
-        codes = rng.integers(0, codec.fsq.size, (12, *region.shape)).astype(np.uint16)
-        codes[:, rng.random(region.shape) < 0.1] = 65535
-        count = np.ones((12, *region.shape), dtype=np.uint8)
+        codes = rng.integers(0, codec.fsq.size, (codec.steps, *region.shape)).astype(codec.code_dtype)
+        codes[:, rng.random(region.shape) < 0.1] = codec.fill
+        count = np.ones(codes.shape, dtype=np.uint8)
         cube.write_block(name, cube.windows[0], region, codes, count, np.zeros(region.shape, dtype=np.uint8))
     return cube

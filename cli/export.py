@@ -45,8 +45,8 @@ def export(
 ) -> None:
     """Write a window as a Cloud Optimized GeoTIFF, or as a Zarr store that plain xarray opens.
 
-    codes: 12 bands uint16, no data 65535, the encoder in the tags. embedding: 12 steps of e0, e1, ...; reflectance: 36 dates
-    of six bands; count: clear observations behind each step; error: RMSE against them.
+    codes: a band each step (of a 24-byte encoder 12 of uint16, no data 65535), the encoder in the tags. embedding: e0, e1,
+    ... of each step; reflectance: 36 dates of six bands; count: clear observations behind each step; error: RMSE against them.
     """
     document = export_document(
         cube,

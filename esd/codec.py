@@ -22,7 +22,7 @@ from .errors import EncoderError
 from .fsq import FSQ
 from .layers import LAYERS, Layers, NarrowTail, Tail, run, split_tail, work_of
 
-__all__ = ["Codec", "fill_linear", "other_encoder"]
+__all__ = ["Codec", "fill_linear", "no_decoder", "no_uncertainty", "other_encoder"]
 
 Floats = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.uint8]
@@ -201,7 +201,7 @@ class Codec:
         the codebook.
         """
         if decoder not in self.decoders:
-            raise EncoderError(f"{self.id} has no decoder {decoder!r}; it has {', '.join(self.decoders)}")
+            raise EncoderError(no_decoder(self, decoder))
         return self._decoded(decoder, codes, dekads, bands)
 
     def interval(self, codes: Codes, dekads: Sequence[int] | None = None, bands: Sequence[str] | None = None) -> Floats:
@@ -210,7 +210,7 @@ class Codec:
         0 where a code is `fill`; `dekads` and `bands` as in `decode`. Raises EncoderError if the codec has no uncertainty.
         """
         if not self.has_uncertainty:
-            raise EncoderError(f"{self.id} does not tell its uncertainty; use the error plane, or an encoder that does")
+            raise EncoderError(no_uncertainty(self))
         return self._decoded("uncertainty", codes, dekads, bands)
 
     def _decoded(self, part: str, codes: Codes, dekads: Sequence[int] | None, bands: Sequence[str] | None) -> Floats:
@@ -254,12 +254,22 @@ class Codec:
         return parts
 
 
+def no_decoder(codec: Codec, decoder: str) -> str:
+    """Return the message for a decoder that a codec lacks."""
+    return f"encoder {codec.id} has no decoder {decoder!r}; it has {', '.join(codec.decoders)}"
+
+
+def no_uncertainty(codec: Codec) -> str:
+    """Return the message for a codec that does not tell its uncertainty."""
+    return f"encoder {codec.id} does not tell its uncertainty; use the cube's error plane, or an encoder that does"
+
+
 def other_encoder(what: str, sha256: str, codec: Codec, name: str | None = None) -> str:
-    """Return the message for codes, or what was made of them, that another encoder than `codec` wrote."""
-    wrote = f"{name} ({sha256[:12]})" if name else sha256[:12]
+    """Return the message for codes, or what was made of them, of another encoder than `codec`; `what` ends in a verb."""
+    wrote = f"{name} ({sha256[:12]})" if name else f"encoder {sha256[:12]}"
     return (
-        f"{what} of encoder {wrote}, not of {codec.id} ({codec.sha256[:12]}); give that one: 'esd info --encoders' lists "
-        f"those of the package, and every cube holds its own (--encoder CUBE)"
+        f"{what} by {wrote}, not by {codec.id} ({codec.sha256[:12]}); use that one: 'esd info --encoders' lists those of the "
+        "package, and every cube holds its own (--encoder CUBE)"
     )
 
 

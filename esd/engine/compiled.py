@@ -142,13 +142,13 @@ class BoundSteps:
 
     def __init__(self, node: Expr, size: tuple[int, int], pool: Pool) -> None:
         self._table: StepTable = node.args["table"]
-        self._steps = len(infer(node.src[0]).time)
+        self._steps, self._codes = len(infer(node.src[0]).time), infer(node.src[0]).dtype
         self._size = size[0] * size[1]
         self._shelf = pool.shelf((self._table.values.shape[1], *size), self._table.values.dtype)
 
     def __call__(self, blocks: Sequence[Block]) -> Block | None:
         """Evaluate on codes [time, 1, y, x]; None if there is no code for it to run."""
-        kernel = ready_kernel(f"steps {self._steps}", partial(build_steps, self._steps))
+        kernel = ready_kernel(f"steps {self._steps} {self._codes}", partial(build_steps, self._steps, self._codes))
         if kernel is None or self._size < kernel.lanes:
             return None
         total, address = self._shelf.take()

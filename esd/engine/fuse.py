@@ -257,9 +257,9 @@ def build_reduction(run: Run, masked: bool) -> Kernel:
     return compile_ir(loop_function(b, types, outputs, b.block), b.lanes)
 
 
-def build_steps(steps: int) -> Kernel:
+def build_steps(steps: int, codes: np.dtype[Any]) -> Kernel:
     """Compile the sum over the steps of terms looked up: planes of codes, then a table of float64 for each step."""
-    codes, terms = np.dtype(np.uint16), np.dtype(np.float64)
+    terms = np.dtype(np.float64)
     b = Builder(VECTOR_BYTES // terms.itemsize)
     found = [b.gather(f"%inb{steps + step}", _load(b, step, codes), terms) for step in range(steps)]
     total = found[0]

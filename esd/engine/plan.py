@@ -78,7 +78,7 @@ def _node_bytes(node: Expr, pixels: int) -> int:
     if given.grid is None:
         return 0
     own = given.bytes_per_pixel * pixels
-    if node.op == "decode":
+    if node.op in ("decode", "uncertainty"):
         return own + codec_by_hash(str(infer(node.src[0]).encoder)).scratch_bytes
     if get_operator(node.op).work is not None and get_operator(node.op).tile is not Tile.GLOBAL:
         return own + _work_bytes(node, pixels)
