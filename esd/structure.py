@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["RESAMPLING", "ArraySource", "common_grid", "embedding_bands", "evaluated_by_engine", "times_of"]
 
 RESAMPLING = ("nearest", "bilinear")
+DAYS = 366
 TOTALS = ("sum", "mean", "count", "min", "max", "variance", "std", "sample_std")
 """Reducers of whole images: those whose pieces merge, and do not ask for an order of the pixels."""
 
@@ -238,12 +239,21 @@ def rename(image: Block, *names: str) -> Block:
 
 
 def times_of(image: CubeType, start: str, end: str) -> list[int]:
-    """Return the positions of the times in start <= time < end. Raises WindowError if there are none."""
+    """Return the positions of the times in start <= time < end. Raises WindowError if there are none.
+
+    Codes and embeddings have few steps: of a range shorter than one, the step that holds it is returned, so that reflectance
+    can be asked for by any date, whatever the number of steps.
+    """
     try:
         first, after = np.datetime64(start, "D"), np.datetime64(end, "D")
     except ValueError as error:
         raise WindowError(f"filter_date: {error}; write dates as 2004-07-01") from error
     chosen = [i for i, time in enumerate(image.time) if time and first <= np.datetime64(time, "D") < after]
+    if not chosen and image.space in (Space.CODES, Space.EMBEDDING) and image.encoder is not None and first < after:
+        middle = first + (after - first - np.timedelta64(1, "D")) / 2
+        apart = np.abs(np.array(image.time, dtype="datetime64[D]") - middle).astype(int)
+        if apart.min() <= DAYS / codec_by_hash(image.encoder).steps / 2:
+            chosen = [int(np.argmin(apart))]
     if not chosen:
         raise WindowError(f"filter_date: no time of {image.time[0]}..{image.time[-1]} lies in {start} <= time < {end}")
     return chosen
