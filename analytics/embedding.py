@@ -158,7 +158,9 @@ def _reference_vector(name: str, image: CubeType, reference: Reference | tuple[f
     """Return the reference's numbers. Raises an error where it does not fit the image."""
     if isinstance(reference, Reference):
         if reference.encoder != image.encoder:
-            raise EncoderError(other_encoder(f"{name}: the reference was encoded", reference.encoder, codec_by_hash(str(image.encoder))))
+            raise EncoderError(
+                other_encoder(f"{name}: the reference was encoded", reference.encoder, codec_by_hash(str(image.encoder)))
+            )
         vector = reference.vector
     else:
         vector = reference

@@ -36,7 +36,7 @@ def find(name: str | Path) -> Path:
         if file.is_file():
             return file
     raise EncoderError(
-        f"encoder {str(name)!r} is not known; use {', '.join(known)}, the path of a .safetensors file, or a cube that it wrote"
+        f"encoder {str(name)!r} is not known; use {', '.join(known)}, the path of a .safetensors file, or a cube"
     )
 
 

@@ -13,7 +13,6 @@ from affine import Affine
 
 from .codec import Codec
 from .errors import CubeError
-from .fsq import FILL
 from .grid import make_geobox
 
 if TYPE_CHECKING:

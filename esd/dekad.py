@@ -25,9 +25,9 @@ __all__ = [
     "parse_windows",
     "step_counts",
     "step_dates",
-    "window_of_steps",
     "window_end",
     "window_of",
+    "window_of_steps",
     "window_start",
 ]
 
@@ -106,7 +106,7 @@ def dekad_dates(window: dt.date) -> Dates:
 def step_dates(window: dt.date, steps: int = STEPS) -> Dates:
     """Return the date that stands for each step, its middle. datetime64[D], shape (steps,).
 
-    Of twelve steps it is the 15th of each month; where a step has an even number of dekads, the first day of its second half.
+    Of twelve steps it is the 15th of each month; of a step with an even number of dekads, the first day of its second half.
     """
     dekads = DEKADS // steps
     days = (5, 15, 25) if dekads % 2 else (1, 11, 21)

@@ -289,8 +289,8 @@ class Image:
         """Compute a map tile of the web mercator pyramid (EPSG:3857), `size` pixels a side; empty where the image is not.
 
         Zoom `z`, column `x` from the west, row `y` from the north. Options are `resampling`, `deadline`, `cancel`, `exact`
-        and `cache` of `compute`; without a cache given, the last 256 MB of tiles are kept. A tile is for looking at: codes are
-        decoded by "fast" where their encoder has it, unless `decoder` ("full", "fast") says otherwise.
+        and `cache` of `compute`; without a cache given, the last 256 MB of tiles are kept. A tile is for looking at: codes
+        are decoded by "fast" where their encoder has it, unless `decoder` ("full", "fast") says otherwise.
         """
         from .engine.web import tile
 

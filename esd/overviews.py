@@ -163,7 +163,9 @@ def nearest_to_mean(codes: Codes, fsq: FSQ) -> Codes:
             for dim in range(fsq.dims):
                 total += (value[..., dim] - mean[..., dim]) ** 2
     best = np.argmin(np.where(valid, distance, np.inf), axis=0)
-    chosen = np.choose(best[None], [np.where(ok, corner, fsq.dtype.type(fsq.fill)) for ok, corner in zip(valid, corners, strict=True)])
+    chosen = np.choose(
+        best[None], [np.where(ok, corner, fsq.dtype.type(fsq.fill)) for ok, corner in zip(valid, corners, strict=True)]
+    )
     return np.where(valid.any(axis=0), chosen, fsq.fill).astype(fsq.dtype)
 
 

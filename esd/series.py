@@ -214,7 +214,9 @@ def table_to_codes(table: pd.DataFrame, codec: Codec) -> npt.NDArray[np.unsigned
     codes = table[list(columns)].to_numpy().T
     whole = np.issubdtype(codes.dtype, np.integer)
     if not whole or codes.min() < 0 or codes.max() > fill:
-        raise TableError(f"columns code_0 to {columns[-1]} are {codes.dtype}; codes are whole numbers 0..{fill}, {fill} = no data")
+        raise TableError(
+            f"columns code_0 to {columns[-1]} are {codes.dtype}; codes are whole numbers 0..{fill}, {fill} = no data"
+        )
     return np.asarray(codes, dtype=codec.code_dtype)
 
 

@@ -142,9 +142,7 @@ def _dated(name: str, image: CubeType, encoder: str, dekads: tuple[int, ...], ba
     """Return the type of numbers of each dekad and band, made of the codes of a whole window."""
     codec = codec_by_hash(encoder)
     if len(image.time) != codec.steps:
-        raise WindowError(
-            f"{name}: needs all {codec.steps} steps of a window, got {len(image.time)}; filter dates after it"
-        )
+        raise WindowError(f"{name}: needs all {codec.steps} steps of a window, got {len(image.time)}; filter dates after it")
     window = window_of_steps(dt.date.fromisoformat(image.time[0]), codec.steps)
     time = tuple(str(date) for date in dekad_dates(window))
     if dekads:
@@ -153,13 +151,11 @@ def _dated(name: str, image: CubeType, encoder: str, dekads: tuple[int, ...], ba
 
 
 @operator("structure", Tile.STRUCTURE, _decode_rule, Space.ANY)
-def decode(
-    image: Block, *, dekads: tuple[float, ...] = (), bands: tuple[Band, ...] = (), decoder: str = ""
-) -> Block:
+def decode(image: Block, *, dekads: tuple[float, ...] = (), bands: tuple[Band, ...] = (), decoder: str = "") -> Block:
     """Decode codes to surface reflectance: six bands (float32, 0..1) for each of the window's 36 dekads.
 
     `dekads` (0 to 35) and `bands` keep some of them only; none means all. `decoder` is "full" or, where the encoder has
-    one, "fast"; without it the result is made by "full", a map tile by "fast". Raises EncoderError for one that is not there.
+    one, "fast"; without it the result is made by "full", a map tile by "fast". Raises EncoderError for one it lacks.
     """
     return evaluated_by_engine(image, dekads=dekads, bands=bands, decoder=decoder)
 
@@ -180,16 +176,14 @@ def _dekad_of(date: str, given: CubeType) -> int:
     except ValueError as error:
         raise WindowError(f"uncertainty: {error}; write the date as 2004-07-15") from error
     window = dt.date.fromisoformat(given.time[0]).replace(day=1)
-    found = int(dekad_index([day], window)[0])
+    found = int(dekad_index(np.datetime64(day), window))
     if found < 0:
         raise WindowError(f"uncertainty: {date} is not in the window from {window}; give a date within")
     return found
 
 
 @operator("structure", Tile.STRUCTURE, _uncertainty_rule, Space.ANY, example="cube.image(2004).uncertainty('2004-07-15')")
-def uncertainty(
-    image: Block, date: str = "", *, dekads: tuple[float, ...] = (), bands: tuple[Band, ...] = ()
-) -> Block:
+def uncertainty(image: Block, date: str = "", *, dekads: tuple[float, ...] = (), bands: tuple[Band, ...] = ()) -> Block:
     """Half the width of the 90 % interval around decoded reflectance: six bands (float32, reflectance), from codes.
 
     For each of the window's 36 dekads, or for the one that holds `date`; `dekads` (0 to 35) and `bands` keep some of them

@@ -234,7 +234,7 @@ def sample_cube(
 
     `points` has columns longitude and latitude (or lon and lat), WGS 84 degrees; sample_id is added where there is none.
     All windows are sampled unless `windows` names some, window by window. `status` is valid, nodata or outside. `space`:
-    codes        one row a point and window: code_0, code_1, ... and count_0, ... for each step; where not valid the codec's `fill`
+    codes        one row a point and window: code_0, code_1, ... and count_0, ... for each step; `codec.fill` where not valid
     embedding    one row a point and window: step_00_e0, step_00_e1, ..., step slowest (float32, NaN where not valid)
     reflectance  one row a point and dekad: date (its middle), blue to swir2 (float32 0..1, NaN where not valid)
     Only chunks that hold points are read, each once a window. A result of codes can be written by `esd.series.write_table`
@@ -257,8 +257,8 @@ def sample_cube(
 def features_of(sampled: pd.DataFrame) -> tuple[npt.NDArray[np.float32], pd.DataFrame]:
     """Return feature vectors float32 [n, d] of a result of `sample_cube`, and the rows (one each) that they belong to.
 
-    Embeddings give steps x dims features, step slowest; reflectance 36 x 6, dekad slowest: the order that classifiers use. Only
-    valid rows are kept. Raises TableError for codes, or where nothing is valid.
+    Embeddings give steps x dims features, step slowest; reflectance 36 x 6, dekad slowest: the order of classifiers.
+    Only valid rows are kept. Raises TableError for codes, or where nothing is valid.
     """
     valid = sampled[sampled["status"] == "valid"].reset_index(drop=True)
     embedding = [column for column in sampled.columns if str(column).startswith("step_")]

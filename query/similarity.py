@@ -1,8 +1,8 @@
 """Exact similarity search over codes: "where else does it look like this?"
 
 The cosine between a query and a pixel is a sum over the steps of numbers that depend on one code each. They are tabulated
-once (a table of all codes for each step), so that a pixel costs a look-up a step and no embedding is ever formed. Blocks stream
-through a list of the k best, in bounded memory; the result is exact.
+once (a table of all codes for each step), so that a pixel costs a look-up a step and no embedding is ever formed. Blocks
+stream through a list of the k best, in bounded memory; the result is exact.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class Query:
         parts = [codes] if negatives is None or negatives.size == 0 else [codes, negatives]
         for part in parts:
             if part.ndim != 2 or part.shape[0] != codec.steps or part.shape[1] == 0 or (part == codec.fill).any():
-                raise ExpressionError(f"query codes of shape {part.shape} need to be [{codec.steps}, n], n > 0, without no data")
+                raise ExpressionError(
+                    f"query codes of shape {part.shape} need to be [{codec.steps}, n], n > 0, without no data"
+                )
         means = [_units(part, codec.fsq).mean(axis=0) for part in parts]
         mean = means[0] - means[1] if len(means) == 2 else means[0]
         length = float(np.linalg.norm(mean))
@@ -125,7 +127,9 @@ def similarity_image(cube: Cube, window: Window, query: Query, grid: str | None 
     return call("cosine_similarity", cube.image(window, grid), query)
 
 
-def _scores(codes: Codes, tables: Doubles, squares: Doubles, fill: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+def _scores(
+    codes: Codes, tables: Doubles, squares: Doubles, fill: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Return the cosine [y, x] and where it is defined, by adding up the tables over the steps."""
     total, square = np.zeros(codes.shape[1:]), np.zeros(codes.shape[1:])
     for step, plane in enumerate(codes):

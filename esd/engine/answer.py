@@ -66,7 +66,7 @@ def compute(
     asked = image if exact or geobox is None else at_overview(image, geobox)
     placed, region = region_for(asked, geobox, resampling)
     chosen, plan = fewer_threads(chosen, lambda threads: make_plan(placed.expr, region, tile, max_memory, threads=threads))
-    about = {"approximate": asked is not image, "decoder": decoder_of(plan.root)}
+    about: dict[str, Any] = {"approximate": asked is not image, "decoder": decoder_of(plan.root)}
     if cache is None:
         return replace(_run(plan, chosen, stop), **about)
     key = result_key(plan)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from esd.errors import EsdError, ExpressionError
 from esd.expr import Expr, postorder
 from esd.operator import Tile, get_operator
