@@ -1,8 +1,8 @@
 """The codec without torch, one thread: encode, decode in full, decode fast, one date of one tile; each beside its floor.
 
 Weights are random, in the shapes that the trained codec of 24 bytes has: `full` 72 -> 640, a residual of 640, -> 216
-numbers, `fast` 72 -> 256 -> 216. The floor is the time of the matrix products alone, in one product a layer over the same pixels,
-measured in turns with the codec. ESD_CODEC names a codec file to be measured instead. One JSON line.
+numbers, `fast` 72 -> 256 -> 216. The floor is the time of the matrix products alone, one product a layer over the same
+pixels, measured in turns with the codec. ESD_CODEC names a codec file to be measured instead. One JSON line.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from esd.codec import Codec
 from esd.cube import Cube
 from esd.grid import geobox_from_bounds
 
-__all__ = ["local_cube", "trained_codec"]
+__all__ = ["local_cube", "looking_codec", "trained_codec"]
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,9 +29,20 @@ def trained_codec() -> Codec:
     return random_codec(0)
 
 
-def local_cube(path: Path, side: int, block: int = 512) -> Cube:
-    """Make a cube of one window, 2004, of random codes; a tenth of the pixels have no data."""
+def looking_codec() -> Codec:
+    """Return the trained codec if it has a fast decoder, else one with random weights in the shapes planned for it."""
     codec = trained_codec()
+    if "fast" in codec.decoders:
+        return codec
+    sys.path.insert(0, str(ROOT / "tests"))
+    from random_ladder import ladder_codec
+
+    return ladder_codec(24, fast=256, full=640)
+
+
+def local_cube(path: Path, side: int, block: int = 512, codec: Codec | None = None) -> Cube:
+    """Make a cube of one window, 2004, of random codes; a tenth of the pixels have no data."""
+    codec = codec or trained_codec()
     rng = np.random.default_rng(0)
     grid = geobox_from_bounds(500_000, 5_000_000, 500_000 + 30 * side, 5_000_000 + 30 * side, "EPSG:32633", 30)
     cube = Cube.create(path, grid, [dt.date(2004, 1, 1)], codec, block=block)
