@@ -163,7 +163,7 @@ print(time.perf_counter() - start)
 
 
 def first_tile(folder: Path) -> dict[str, float]:
-    """Return the milliseconds of a fresh process to its first NDVI tile, decoded fast, from a local cube, imports included."""
+    """Return the milliseconds of a fresh process to an NDVI tile of a local cube, decoded fast, imports included."""
     from cubes import local_cube, looking_codec
 
     cube = local_cube(folder / "first.esd.zarr", 512, codec=looking_codec())
