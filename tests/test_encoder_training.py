@@ -194,7 +194,7 @@ def test_the_shipped_config_makes_the_shipped_codec() -> None:
     codec = Codec.load(shipped()["esd24"])
     document = tomllib.loads(path.read_text())
     assert codec.spec["levels"] == document["model"]["levels"] == [8, 8, 8, 5, 5, 5]
-    assert [layer["op"] for layer in codec.spec["decoder"]] == [layer[0] for layer in described.model.decoder]
+    assert [layer["op"] for layer in codec.layers["full"]] == [layer[0] for layer in described.model.decoder]
     assert codec.spec["card"]["seed"] == described.training.seed
     assert codec.spec["card"]["steps"] == described.training.steps
     assert codec.sha256 in (folder / "esd24.md").read_text()
