@@ -1,8 +1,8 @@
 """Classification from a handful of samples: nearest prototype, k nearest neighbours, logistic regression.
 
 A `Classifier` is trained on feature vectors [n, d] and is an argument of the operators `classify` and
-`classify_confidence`. Features are the whole vector of a pixel, time slowest: embeddings (12 x dims), reflectance (36 x 6)
-or any other image of that many numbers (`value`). It is kept as a safetensors file, never as a pickle.
+`classify_confidence`. Features are the whole vector of a pixel, time slowest: embeddings (steps x dims), reflectance
+(36 x 6) or any other image of that many numbers (`value`). It is kept as a safetensors file, never as a pickle.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Operators on whole embedding vectors: angle, norm, similarity and distance per pixel.
 
-A pixel's vector is the twelve steps of a window times the dimensions of a code, step slowest: e0..e5 of the first step,
+A pixel's vector is the steps of a window times the dimensions of a code, step slowest: e0..e5 of the first step,
 then of the second. Codes are turned into their FSQ values by the engine. Sums run in one fixed order in float64, so that
 a pixel's result does not depend on where a tile was cut.
 """
@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from esd.block import Block
+from esd.codec import other_encoder
+from esd.cube import codec_by_hash
 from esd.errors import BandError, EncoderError, ExpressionError, WindowError
 from esd.fsq import FSQ
 from esd.operator import Tile, operator
@@ -113,7 +115,7 @@ FOLDED = "adds up terms that are looked up for codes, which is faster than any a
 def angle(a: Block, b: Block) -> Block:
     """Angle in radians, 0..pi, between the whole vectors of two windows of the same pixel.
 
-    Inputs float32 [12, dims, y, x]; result float32 [1, 1, y, x]. Not valid where either is not, or is the zero vector,
+    Inputs float32 [steps, dims, y, x]; result float32 [1, 1, y, x]. Not valid where either is not, or is the zero vector,
     whose direction is undefined. Equal vectors give exactly 0. Raises WindowError or BandError where the vectors differ in
     length, EncoderError where they come from different encoders.
     """
@@ -144,7 +146,7 @@ def _norm_rule(image: CubeType) -> CubeType:
 def norm(image: Block) -> Block:
     """Length of the whole vector: the root of the sum of squares over steps and dimensions.
 
-    Input float32 [12, dims, y, x]; result float32 [1, 1, y, x], from 0 up. Not valid where any step is not.
+    Input float32 [steps, dims, y, x]; result float32 [1, 1, y, x], from 0 up. Not valid where any step is not.
     """
     return NORM(image, {})
 
@@ -154,8 +156,7 @@ def _reference_vector(name: str, image: CubeType, reference: Reference | tuple[f
     if isinstance(reference, Reference):
         if reference.encoder != image.encoder:
             raise EncoderError(
-                f"{name}: the reference comes from encoder {reference.encoder[:12]}, the image from "
-                f"{(image.encoder or 'none')[:12]}; take the reference from a cube of the same encoder"
+                other_encoder(f"{name}: the reference was encoded", reference.encoder, codec_by_hash(str(image.encoder)))
             )
         vector = reference.vector
     else:
@@ -232,7 +233,7 @@ def _cosine_rule(image: CubeType, *, reference: Reference | tuple[float, ...]) -
 def cosine_similarity(image: Block, reference: Reference | tuple[float, ...]) -> Block:
     """Cosine, -1..1, of the angle between each pixel's whole vector and a reference.
 
-    Input float32 [12, dims, y, x]; `reference` 12 x dims numbers, step slowest, or a `Reference`, which is refused
+    Input float32 [steps, dims, y, x]; `reference` steps x dims numbers, step slowest, or a `Reference`, which is refused
     (EncoderError) where the image is of another encoder; the unit vector in its direction is rounded to 2**-36 of its
     largest number. Result float32 [1, 1, y, x]; not valid where the pixel is not, or is the zero vector. Raises
     ExpressionError for a reference of another length, or of zeros only.
@@ -258,7 +259,7 @@ def _distance_rule(image: CubeType, *, reference: Reference | tuple[float, ...],
 def distance(image: Block, reference: Reference | tuple[float, ...], metric: str = "euclidean") -> Block:
     """Distance of each pixel's whole vector from a reference: `euclidean` or `manhattan`.
 
-    Input float32 [12, dims, y, x]; `reference` 12 x dims numbers, step slowest, or a `Reference`, which is refused
+    Input float32 [steps, dims, y, x]; `reference` steps x dims numbers, step slowest, or a `Reference`, which is refused
     (EncoderError) where the image is of another encoder; it is rounded to 2**-36 of its largest number. Result float32
     [1, 1, y, x], from 0 up; not valid where the pixel is not. Raises ExpressionError for a reference of another length or
     an unknown metric.

@@ -13,7 +13,7 @@ from esd.codec import Codec
 from esd.cube import Cube
 from esd.grid import geobox_from_bounds
 
-__all__ = ["local_cube", "trained_codec"]
+__all__ = ["local_cube", "looking_codec", "trained_codec"]
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,16 +29,27 @@ def trained_codec() -> Codec:
     return random_codec(0)
 
 
-def local_cube(path: Path, side: int, block: int = 512) -> Cube:
-    """Make a cube of one window, 2004, of random codes; a tenth of the pixels have no data."""
+def looking_codec() -> Codec:
+    """Return the trained codec if it has a fast decoder, else one with random weights in the shapes planned for it."""
     codec = trained_codec()
+    if "fast" in codec.decoders:
+        return codec
+    sys.path.insert(0, str(ROOT / "tests"))
+    from random_ladder import ladder_codec
+
+    return ladder_codec(24, fast=256, full=640)
+
+
+def local_cube(path: Path, side: int, block: int = 512, codec: Codec | None = None) -> Cube:
+    """Make a cube of one window, 2004, of random codes; a tenth of the pixels have no data."""
+    codec = codec or trained_codec()
     rng = np.random.default_rng(0)
     grid = geobox_from_bounds(500_000, 5_000_000, 500_000 + 30 * side, 5_000_000 + 30 * side, "EPSG:32633", 30)
     cube = Cube.create(path, grid, [dt.date(2004, 1, 1)], codec, block=block)
     name = cube.grid()
     for region in cube.blocks(name):
-        codes = rng.integers(0, codec.fsq.size, (12, *region.shape)).astype(np.uint16)
-        codes[:, rng.random(region.shape) < 0.1] = 65535
-        count = np.ones((12, *region.shape), dtype=np.uint8)
+        codes = rng.integers(0, codec.fsq.size, (codec.steps, *region.shape)).astype(codec.code_dtype)
+        codes[:, rng.random(region.shape) < 0.1] = codec.fill
+        count = np.ones(codes.shape, dtype=np.uint8)
         cube.write_block(name, cube.windows[0], region, codes, count, np.zeros(region.shape, dtype=np.uint8))
     return cube

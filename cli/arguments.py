@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Aoi",
     "CubePath",
+    "Decoder",
     "Encoder",
     "Grid",
     "MaxMemory",
@@ -45,6 +46,7 @@ Aoi = Annotated[
     typer.Option("--aoi", metavar="GEOJSON|W,S,E,N", help="Area: a GeoJSON file with polygons, or a box in degrees."),
 ]
 Grid = Annotated[str | None, typer.Option("--grid", help="Grid of the cube, where it has more than one.")]
+Decoder = Annotated[str | None, typer.Option("--decoder", help="full (default) or fast, where the cube's encoder has it.")]
 MaxMemory = Annotated[str | None, typer.Option("--max-memory", metavar="SIZE", help='Memory to keep to, such as "4GB".')]
 Window = Annotated[str | None, typer.Option("--window", metavar="YEAR", help="Window: its year or first day.")]
 Windows = Annotated[
@@ -53,7 +55,9 @@ Windows = Annotated[
 Encoder = Annotated[
     str | None,
     typer.Option(
-        "--encoder", metavar="NAME|FILE", help="Encoder: a shipped one's name (see esd info --encoders) or a file."
+        "--encoder",
+        metavar="NAME|FILE|CUBE",
+        help="Encoder: a shipped one's name (esd info --encoders), a file, or a cube's.",
     ),
 ]
 

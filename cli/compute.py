@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .arguments import Aoi, CubePath, Grid, MaxMemory, Window, Windows, area_of, bytes_of, image_of, output, part_of
+from .arguments import Aoi, CubePath, Decoder, Grid, MaxMemory, Window, Windows, area_of, bytes_of, image_of, output, part_of
 from .console import AsJson, emit, listing, verb
 from .progress import bar
 from .rasters import Target, file_statistics, image_statistics, preview, write_map
@@ -47,6 +47,7 @@ def compute(
     out: Annotated[Path | None, typer.Option("--out", metavar="TIF", help="GeoTIFF to write; else only statistics.")] = None,
     png: Annotated[Path | None, typer.Option("--png", metavar="PNG", help="Picture to write (one or three bands).")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the plan with its cost; compute nothing.")] = False,
+    decoder: Decoder = None,
     max_memory: MaxMemory = None,
     as_json: AsJson = False,
 ) -> None:
@@ -56,7 +57,7 @@ def compute(
     an operator, f(...) applies it to the window itself. Codes are decoded where an operator asks for reflectance.
     """
     if explain:
-        plan = _image(cube, expression, window, windows, grid).explain(bytes_of(max_memory))
+        plan = _image(cube, expression, window, windows, grid, decoder).explain(bytes_of(max_memory))
         emit({"expression": expression, "plan": plan}, as_json, lambda console: console.print(plan, markup=False))
         return
     document = compute_document(
@@ -71,6 +72,7 @@ def compute(
         resampling=resampling,
         out=out,
         png=png,
+        decoder=decoder,
         max_memory=max_memory,
     )
     emit(document, as_json, lambda console: _show(document, console))
@@ -89,12 +91,13 @@ def compute_document(
     resampling: str = "nearest",
     out: Path | None = None,
     png: Path | None = None,
+    decoder: str | None = None,
     max_memory: str | None = None,
 ) -> dict[str, Any]:
     """Do what `esd compute` does and return what `--json` tells."""
     from esd.cube import open_cube
 
-    image = _image(cube, expression, window, windows, grid)
+    image = _image(cube, expression, window, windows, grid, decoder)
     opened = open_cube(cube)
     source = opened.grids[opened.grid(grid)]
     geobox = part_of(source, area_of(aoi, source), crs, resolution)
@@ -112,11 +115,14 @@ def compute_document(
     }
 
 
-def _image(cube: Path, expression: str, window: str | None, windows: str | None, grid: str | None) -> Image:
+def _image(
+    cube: Path, expression: str, window: str | None, windows: str | None, grid: str | None, decoder: str | None = None
+) -> Image:
     from esd.cube import open_cube
     from esd.text import parse
 
-    return parse(expression, image_of(open_cube(cube), window, windows, grid))
+    image = parse(expression, image_of(open_cube(cube), window, windows, grid))
+    return image if decoder is None else image.decoded_by(decoder)
 
 
 def _run(image: Image, target: Target, out: Path | None, png: Path | None) -> list[dict[str, Any]]:

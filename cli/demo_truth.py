@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from esd.dekad import BANDS, DEKADS_PER_STEP
+from esd.dekad import BANDS, DEKADS
 
 from .holdout import confusion_figures
 from .tour import Tour
@@ -70,7 +70,7 @@ def reflectance_figures(tour: Tour) -> dict[str, Any]:
     clean = np.asarray(_truth(tour, tour.last)[:], dtype=np.float32) * np.float32(SCALE)
     error = np.abs(decoded - clean)
     count = tour.cube.plane("count", tour.last).compute().values[:, 0]
-    gaps = np.repeat(count == 0, DEKADS_PER_STEP, axis=0)
+    gaps = np.repeat(count == 0, DEKADS // len(count), axis=0)
     by_dekad = error.mean(axis=1)
     return {
         "mae": float(error.mean()),

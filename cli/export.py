@@ -11,7 +11,7 @@ import typer
 
 from esd.errors import SpaceError, WindowError
 
-from .arguments import Aoi, CubePath, Grid, MaxMemory, Window, area_of, bytes_of, one_window, output, part_of
+from .arguments import Aoi, CubePath, Decoder, Grid, MaxMemory, Window, area_of, bytes_of, one_window, output, part_of
 from .console import AsJson, emit, facts, size, verb
 from .progress import bar
 from .rasters import Target, preview, write_map
@@ -40,13 +40,14 @@ def export(
     png: Annotated[Path | None, typer.Option("--png", metavar="PNG", help="Picture too (one or three bands).")] = None,
     grid: Grid = None,
     aoi: Aoi = None,
+    decoder: Decoder = None,
     max_memory: MaxMemory = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a window as a Cloud Optimized GeoTIFF, or as a Zarr store that plain xarray opens.
 
-    codes: 12 bands uint16, no data 65535, the encoder in the tags. embedding: 12 steps of e0, e1, ...; reflectance: 36 dates
-    of six bands; count: clear observations behind each step; error: RMSE against them.
+    codes: a band each step (of a 24-byte encoder 12 of uint16, no data 65535), the encoder in the tags. embedding: e0, e1,
+    ... of each step; reflectance: 36 dates of six bands; count: clear observations behind each step; error: RMSE.
     """
     document = export_document(
         cube,
@@ -58,6 +59,7 @@ def export(
         png=png,
         grid=grid,
         aoi=aoi,
+        decoder=decoder,
         max_memory=max_memory,
     )
     rows = [("written", out), ("holds", document["type"]), ("size", size(document["bytes"]))]
@@ -75,6 +77,7 @@ def export_document(
     png: Path | None = None,
     grid: str | None = None,
     aoi: str | None = None,
+    decoder: str | None = None,
     max_memory: str | None = None,
 ) -> dict[str, Any]:
     """Do what `esd export` does and return what `--json` tells."""
@@ -83,6 +86,7 @@ def export_document(
     opened = open_cube(cube)
     chosen = one_window(opened, window)
     image = _narrowed(_image(opened, chosen, space, grid), dates, bands)
+    image = image if decoder is None else image.decoded_by(decoder)
     source = opened.grids[opened.grid(grid)]
     target = Target(part_of(source, area_of(aoi, source)), aoi, max_memory=bytes_of(max_memory))
     output(out, ".tif", ".tiff", ".zarr")

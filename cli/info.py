@@ -56,14 +56,14 @@ def info_document(path: Path) -> dict[str, Any]:
     ledger = _ingest_ledger(cube)
     return {
         "path": cube.path,
-        "windows": [_window_facts(window, planes) for window in cube.windows],
+        "windows": [_window_facts(window, planes, codec.steps) for window in cube.windows],
         "grids": {name: _grid_facts(cube, name) for name in cube.grids},
         "encoder": {
             "id": codec.id,
             "sha256": codec.sha256,
             "levels": list(codec.fsq.levels),
             "codebook": codec.fsq.size,
-            "steps": 12,
+            "steps": codec.steps,
             "bands": list(codec.bands),
         },
         "size": _size_ledger(cube, valid, ledger.get("bytes_in") or provenance.get("bytes_in")),
@@ -81,12 +81,11 @@ def info_document(path: Path) -> dict[str, Any]:
 def _plane_facts(cube: Cube, grid: str, window: dt.date) -> dict[str, Any]:
     """Count valid pixels, observations and error of one window, block by block."""
     from esd.cube import ERROR_SCALE, UNKNOWN_ERROR
-    from esd.fsq import FILL
 
     totals = {"pixels": 0, "valid_pixels": 0, "error_pixels": 0, "error": 0.0, "observed_steps": 0}
     for region in cube.blocks(grid):
         codes = cube.read("codes", grid, window, region)
-        valid = (codes != FILL).all(axis=0)
+        valid = (codes != cube.codec.fill).all(axis=0)
         error = cube.read("error", grid, window, region)
         known = error != UNKNOWN_ERROR
         totals["pixels"] += valid.size
@@ -98,8 +97,8 @@ def _plane_facts(cube: Cube, grid: str, window: dt.date) -> dict[str, Any]:
     return {"grid": grid, "window": window, **totals, "mean_error": mean}
 
 
-def _window_facts(window: dt.date, planes: list[dict[str, Any]]) -> dict[str, Any]:
-    from esd.dekad import STEPS, window_end
+def _window_facts(window: dt.date, planes: list[dict[str, Any]], steps: int) -> dict[str, Any]:
+    from esd.dekad import window_end
 
     mine = [plane for plane in planes if plane["window"] == window]
     pixels, valid = (sum(plane[name] for plane in mine) for name in ("pixels", "valid_pixels"))
@@ -109,7 +108,7 @@ def _window_facts(window: dt.date, planes: list[dict[str, Any]]) -> dict[str, An
         "start": window,
         "end": window_end(window) - dt.timedelta(days=1),
         "valid_share": valid / pixels,
-        "observed_step_share": observed / (valid * STEPS) if valid else None,
+        "observed_step_share": observed / (valid * steps) if valid else None,
         "mean_error": sum(p["mean_error"] * p["error_pixels"] for p in mine if p["error_pixels"]) / known if known else None,
     }
 
@@ -133,11 +132,9 @@ def _grid_facts(cube: Cube, name: str) -> dict[str, Any]:
 
 def _size_ledger(cube: Cube, pixel_years: int, raw: int | None) -> dict[str, Any]:
     """Return what the cube weighs beside the reflectance that it was made of; `raw` is None where nobody wrote it down."""
-    from esd.dekad import STEPS
-
     disk = cube.bytes_on_disk()
     total = sum(disk.values())
-    bits = STEPS * math.log2(cube.codec.fsq.size)
+    bits = cube.codec.steps * math.log2(cube.codec.fsq.size)
     nominal = pixel_years * bits / 8
     ratios = {"nominal": nominal, "codes_on_disk": disk["codes"], "all_on_disk": total}
     return {

@@ -77,7 +77,7 @@ def encode(
 
 
 def _encoded(series: Series, codec: Codec) -> Any:
-    """Encode in parts, so that a person sees it move: uint16 [12, n]."""
+    """Encode in parts, so that a person sees it move: codes [steps, n]."""
     parts = []
     with bar("Encoding") as progress:
         for start in range(0, len(series), PIXELS_AT_ONCE):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +34,8 @@ def codec_file(
     *,
     levels: Sequence[int],
     steps: int,
-    mean: Sequence[float],
-    std: Sequence[float],
+    mean: Iterable[float],
+    std: Iterable[float],
     encoder: Layers,
     decoders: Mapping[str, Layers],
     tensors: Mapping[str, Floats],
@@ -46,9 +46,8 @@ def codec_file(
     """Return the bytes of a codec file, format 2.
 
     `decoders` are named "full" and, if there is another, "fast"; `uncertainty` is its layers and the factor from their exp,
-    times the bands' deviations, to half the width of a 90 % interval. With `half` the weights are stored as float16.
-    The same arguments give the same bytes. Raises EncoderError if the file is larger than 3 MB or `esd.codec` does not
-    read it.
+    times the bands' deviations, to half the width of a 90 % interval. With `half` the weights are float16. The same
+    arguments give the same bytes. Raises EncoderError if the file is larger than 3 MB or `esd.codec` does not read it.
     """
     spec = {
         "id": name,

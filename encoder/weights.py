@@ -12,6 +12,9 @@ __all__ = ["DEFAULT", "default", "find", "shipped"]
 DEFAULT = "esd24"
 """Name of the codec that is used where none is named: twelve codes of 64,000, 24 bytes a pixel-year."""
 
+IN_A_CUBE = Path("codec", "file", "c", "0")
+"""Where a cube holds its codec file, as it is."""
+
 FOLDER = Path(__file__).parent / "weights"
 
 
@@ -21,17 +24,20 @@ def shipped() -> dict[str, Path]:
 
 
 def find(name: str | Path) -> Path:
-    """Return the codec file of a shipped name, or of a path to one.
+    """Return the codec file of a shipped name, of a path to one, or of a cube, which holds the codec that wrote it.
 
-    Raises EncoderError, naming what there is, if it is neither.
+    Raises EncoderError, naming what there is, if it is none of them.
     """
     known = shipped()
     if str(name) in known:
         return known[str(name)]
     path = Path(name)
-    if path.is_file():
-        return path
-    raise EncoderError(f"encoder {str(name)!r} is not known; use {', '.join(known)} or the path of a .safetensors file")
+    for file in (path, path / IN_A_CUBE):
+        if file.is_file():
+            return file
+    raise EncoderError(
+        f"encoder {str(name)!r} is not known; use {', '.join(known)}, the path of a .safetensors file, or a cube"
+    )
 
 
 def default() -> Codec:

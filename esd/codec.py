@@ -22,7 +22,7 @@ from .errors import EncoderError
 from .fsq import FSQ
 from .layers import LAYERS, Layers, NarrowTail, Tail, run, split_tail, work_of
 
-__all__ = ["Codec", "fill_linear", "other_encoder"]
+__all__ = ["Codec", "fill_linear", "no_decoder", "no_uncertainty", "other_encoder"]
 
 Floats = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.uint8]
@@ -102,7 +102,9 @@ class Codec:
             try:
                 result, held = work_of(layers, self._tensors, np.zeros((*start, 1), dtype=np.float32))
             except (KeyError, ValueError, IndexError) as error:
-                raise EncoderError(f"{source}: the layers of {part!r} do not fit together ({error}); train it again") from error
+                raise EncoderError(
+                    f"{source}: the layers of {part!r} do not fit together ({error}); train it again"
+                ) from error
             if result.shape[:2] != end:
                 raise EncoderError(f"{source}: {part!r} ends at {result.shape[:2]} (time, channels), not at {end}")
             most = max(most, held)
@@ -119,7 +121,7 @@ class Codec:
         return np.array(self.spec["std"], dtype=np.float32)
 
     @property
-    def code_dtype(self) -> np.dtype[np.unsignedinteger]:
+    def code_dtype(self) -> np.dtype[Any]:
         """Type that codes are stored in: uint8 for at most 255 of them, else uint16."""
         return self.fsq.dtype
 
@@ -201,7 +203,7 @@ class Codec:
         the codebook.
         """
         if decoder not in self.decoders:
-            raise EncoderError(f"{self.id} has no decoder {decoder!r}; it has {', '.join(self.decoders)}")
+            raise EncoderError(no_decoder(self, decoder))
         return self._decoded(decoder, codes, dekads, bands)
 
     def interval(self, codes: Codes, dekads: Sequence[int] | None = None, bands: Sequence[str] | None = None) -> Floats:
@@ -210,7 +212,7 @@ class Codec:
         0 where a code is `fill`; `dekads` and `bands` as in `decode`. Raises EncoderError if the codec has no uncertainty.
         """
         if not self.has_uncertainty:
-            raise EncoderError(f"{self.id} does not tell its uncertainty; use the error plane, or an encoder that does")
+            raise EncoderError(no_uncertainty(self))
         return self._decoded("uncertainty", codes, dekads, bands)
 
     def _decoded(self, part: str, codes: Codes, dekads: Sequence[int] | None, bands: Sequence[str] | None) -> Floats:
@@ -236,12 +238,14 @@ class Codec:
         result[...] = tail(run(body, self._tensors, values))[:, : codes.shape[1]]
 
     def _legal(self, flat: Codes) -> npt.NDArray[np.bool_]:
-        legal: npt.NDArray[np.bool_] = (flat < self.fsq.size).all(axis=0)
+        legal: npt.NDArray[np.bool_] = np.all(flat < self.fsq.size, axis=0)
         if not legal.all():
             strange = flat[(flat >= self.fsq.size) & (flat != self.fill)]
             if strange.size:
                 known = f"{self.fsq.size} codes"
-                raise EncoderError(f"code {strange.max()} is not in the codebook of {self.id} ({known}); another encoder wrote it")
+                raise EncoderError(
+                    f"code {strange.max()} is not in the codebook of {self.id} ({known}); another encoder wrote it"
+                )
         return legal
 
     @cached_property
@@ -254,12 +258,22 @@ class Codec:
         return parts
 
 
+def no_decoder(codec: Codec, decoder: str) -> str:
+    """Return the message for a decoder that a codec lacks."""
+    return f"encoder {codec.id} has no decoder {decoder!r}; it has {', '.join(codec.decoders)}"
+
+
+def no_uncertainty(codec: Codec) -> str:
+    """Return the message for a codec that does not tell its uncertainty."""
+    return f"encoder {codec.id} does not tell its uncertainty; use the cube's error plane, or an encoder that does"
+
+
 def other_encoder(what: str, sha256: str, codec: Codec, name: str | None = None) -> str:
-    """Return the message for codes, or what was made of them, that another encoder than `codec` wrote."""
-    wrote = f"{name} ({sha256[:12]})" if name else sha256[:12]
+    """Return the message for codes, or what was made of them, of another encoder than `codec`; `what` ends in a verb."""
+    wrote = f"{name} ({sha256[:12]})" if name else f"encoder {sha256[:12]}"
     return (
-        f"{what} of encoder {wrote}, not of {codec.id} ({codec.sha256[:12]}); give that one: 'esd info --encoders' lists "
-        f"those of the package, and every cube holds its own (--encoder CUBE)"
+        f"{what} by {wrote}, not by {codec.id} ({codec.sha256[:12]}); use that one: 'esd info --encoders' lists those of "
+        "the package, and every cube holds its own (--encoder CUBE)"
     )
 
 
@@ -275,7 +289,8 @@ def _padded(x: npt.NDArray[Any], fill: Any) -> npt.NDArray[Any]:
 
 def _layers_of(spec: Mapping[str, Any]) -> dict[str, Layers]:
     """Return the lists of layers of a codec file by name: "encoder", each decoder, "uncertainty" where it has one."""
-    decoders = {"full": spec["decoder"]} if spec["format"] == 1 else spec["decoders"]
+    given = {"full": spec["decoder"]} if spec["format"] == 1 else spec["decoders"]
+    decoders = {name: given[name] for name in sorted(given, key=lambda name: (name != "full", name))}
     uncertain = {"uncertainty": spec["uncertainty"]["layers"]} if spec.get("uncertainty") else {}
     return {"encoder": spec["encoder"], **decoders, **uncertain}
 
@@ -291,12 +306,16 @@ def _parse(data: bytes, source: str) -> tuple[dict[str, Any], dict[str, Floats]]
     except (SafetensorError, KeyError, ValueError) as error:
         raise EncoderError(f"{source} is not a codec file ({error}); make one with 'esd train'") from error
     if spec.get("format") not in FORMATS:
-        raise EncoderError(f"{source} has codec format {spec.get('format')}; this version of esd reads format 1 and {FORMAT}")
+        raise EncoderError(
+            f"{source} has codec format {spec.get('format')}; this version of esd reads format 1 and {FORMAT}"
+        )
     try:
         parts = _layers_of(spec)
         unknown = {layer["op"] for layers in parts.values() for layer in layers} - LAYERS.keys()
     except (KeyError, TypeError) as error:
-        raise EncoderError(f"{source} is not a codec file (its description lacks {error}); make one with 'esd train'") from error
+        raise EncoderError(
+            f"{source} is not a codec file (its description lacks {error}); make one with 'esd train'"
+        ) from error
     if spec.get("steps") not in STEPS_ALLOWED or not parts.get("full"):
         raise EncoderError(f"{source} has {spec.get('steps')} steps; a codec has 6, 12 or 18 and a decoder named full")
     if unknown:

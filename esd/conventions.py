@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 from affine import Affine
 
 from .codec import Codec
-from .dekad import STEPS
 from .errors import CubeError
-from .fsq import FILL
 from .grid import make_geobox
 
 if TYPE_CHECKING:
@@ -95,24 +93,24 @@ def embedding_attributes(codec: Codec, geobox: GeoBox, sources: list[str]) -> di
     return {
         "zarr_conventions": [GEOEMB, PROJ, SPATIAL],
         "geoemb:type": "pixel",
-        "geoemb:dimensions": STEPS * fsq.dims,
+        "geoemb:dimensions": codec.dims,
         "geoemb:model": f"{codec.id}@sha256:{codec.sha256}",
         "geoemb:source_data": sources,
-        "geoemb:data_type": "uint16",
+        "geoemb:data_type": str(fsq.dtype),
         "geoemb:gsd": abs(geobox.affine.a),
         "geoemb:spatial_layout": "utm_zones",
         "geoemb:quantization": {
             "method": "fsq",
             "original_dtype": "float32",
-            "quantized_dtype": "uint16",
+            "quantized_dtype": str(fsq.dtype),
             "link": "https://arxiv.org/abs/2309.15505",
         },
         "esd:fsq": {
             "levels": list(fsq.levels),
             "basis": list(fsq.basis),
             "value": "(level - L // 2) / (L // 2), level = index // basis % L",
-            "fill": FILL,
-            "steps": STEPS,
+            "fill": fsq.fill,
+            "steps": codec.steps,
             "dims": fsq.dims,
         },
         "esd:encoder": {
@@ -120,7 +118,7 @@ def embedding_attributes(codec: Codec, geobox: GeoBox, sources: list[str]) -> di
             "sha256": codec.sha256,
             "levels": list(fsq.levels),
             "basis": list(fsq.basis),
-            "steps": STEPS,
+            "steps": codec.steps,
             "bands": list(codec.bands),
         },
     }

@@ -2,10 +2,10 @@
 
 <store>.esd.zarr/          attributes: esd:encoder, esd:fsq, geoemb:, provenance
   codec/file               the codec file itself, bytes, so that the cube can be decoded anywhere, for ever
-  <grid>/codes   (window, step, y, x)  uint16  fill 65535 = no data
+  <grid>/codes   (window, step, y, x)  uint16  fill 65535 = no data; uint8 and 255 where the encoder has at most 255 codes
   <grid>/count   (window, step, y, x)  uint8   clear observations behind each step; 0 = filled by the encoder
   <grid>/error   (window, y, x)        uint8   RMSE against clear observations / 0.0005; 255 = unknown
-  <grid>/window, step, y, x            coordinates: first day, 0 to 11, pixel centres
+  <grid>/window, step, y, x            coordinates: first day, 0 to 11 (or 5, or 17, by the encoder), pixel centres
   <grid>/overviews/<factor>/codes      as codes, for 2, 4, 8, ... pixels a side: chosen codes, never an average of codes
 """
 
@@ -26,9 +26,7 @@ import numpy.typing as npt
 
 from .codec import Codec
 from .conventions import embedding_attributes, geobox_from_attributes, grid_attributes
-from .dekad import STEPS
 from .errors import CubeError, EncoderError, GridError, WindowError
-from .fsq import FILL
 from .grid import Region, grid_name, region_of, tiles
 
 if TYPE_CHECKING:
@@ -46,11 +44,8 @@ ERROR_SCALE = 0.0005
 """Reflectance that one count of the `error` array stands for."""
 UNKNOWN_ERROR = 255
 
-_ARRAYS: dict[str, tuple[str, int]] = {
-    "codes": ("uint16", FILL),
-    "count": ("uint8", 0),
-    "error": ("uint8", UNKNOWN_ERROR),
-}
+_ARRAYS = ("codes", "count", "error")
+_EMPTY = {"count": 0, "error": UNKNOWN_ERROR}
 _EPOCH = np.datetime64("1970-01-01", "D")
 
 
@@ -172,7 +167,7 @@ class Cube:
         return self._root[f"{grid}/{name}"]  # type: ignore[return-value]  # a group holds arrays or groups
 
     def read(self, name: str, grid: str, window: dt.date, region: Region) -> npt.NDArray[Any]:
-        """Read a region: codes uint16 and count uint8 as [12, y, x], error uint8 as [y, x]. CubeError for damaged bytes."""
+        """Read a region: codes and count as [steps, y, x], error uint8 as [y, x]. CubeError for damaged bytes."""
         index = self.windows.index(window)
         try:
             return np.asarray(self.array(grid, name)[(index, ..., *region.slices)])
@@ -185,11 +180,11 @@ class Cube:
         grid: str,
         window: dt.date,
         region: Region,
-        codes: npt.NDArray[np.uint16],
+        codes: npt.NDArray[np.unsignedinteger],
         count: npt.NDArray[np.uint8],
         error: npt.NDArray[np.uint8],
     ) -> None:
-        """Write one whole block: codes and count [12, y, x], error [y, x]. Each array's shard is replaced atomically."""
+        """Write one whole block: codes and count [steps, y, x], error [y, x]. Each array's shard is replaced atomically."""
         if region not in self.blocks(grid):
             raise CubeError(f"region {region} is not a block of grid {grid}; write whole blocks of {self.block} pixels")
         index = self.windows.index(window)
@@ -234,7 +229,7 @@ class Cube:
     def build_overviews(self, policy: str = "nearest", grid: str | None = None, smallest: int = 512) -> tuple[int, ...]:
         """Make smaller copies of the codes, for maps: 2, 4, 8, ... pixels a side, until the grid is at most `smallest`.
 
-        A pixel of a copy takes all twelve codes of one pixel: by policy `nearest` the one at its centre, by
+        A pixel of a copy takes all codes of one pixel: by policy `nearest` the one at its centre, by
         `nearest_to_mean` the one whose embedding is nearest to the mean of the four beneath it. Only what was written since
         is made again where the policy is the same. Returns the factors. Raises CubeError for an unknown policy.
         """
@@ -259,13 +254,13 @@ class Cube:
         mark_stale(self, grid, window, region)
 
     def image(self, window: int | str | dt.date, grid: str | None = None) -> Image:
-        """Return the lazy image of one window: codes in 12 steps, decoded when an operator asks for reflectance."""
+        """Return the lazy image of one window: codes in steps, decoded when an operator asks for reflectance."""
         from .image import load
 
         return load(self, "codes", self.window(window), self.grid(grid))
 
     def plane(self, name: str, window: int | str | dt.date, grid: str | None = None) -> Image:
-        """Return the lazy image of `count` (12 steps) or `error` (RMSE in reflectance) of one window."""
+        """Return the lazy image of `count` (by step) or `error` (RMSE in reflectance) of one window."""
         from .image import load
 
         if name not in ("count", "error"):
@@ -323,9 +318,9 @@ def _write_skeleton(
     stored = root.create_group("codec", attributes={"id": codec.id, "sha256": codec.sha256, "format": "safetensors"})
     stored.create_array("file", data=codec_bytes, chunks=codec_bytes.shape, compressors=None, dimension_names=("byte",))
     group = root.create_group(name, attributes=grid_attributes(geobox))
-    _write_coordinates(group, geobox, windows)
+    _write_coordinates(group, geobox, windows, codec.steps)
     for array in _ARRAYS:
-        create_array(group, array, geobox, len(windows), block)
+        create_array(group, array, geobox, len(windows), block, codec)
     with warnings.catch_warnings():
         # The shapes never change after this, so that one read of the metadata is safe; only its place is not standard yet.
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
@@ -333,7 +328,7 @@ def _write_skeleton(
         zarr.consolidate_metadata(path)
 
 
-def _write_coordinates(group: zarr.Group, geobox: GeoBox, windows: Sequence[dt.date]) -> None:
+def _write_coordinates(group: zarr.Group, geobox: GeoBox, windows: Sequence[dt.date], steps: int) -> None:
     affine, (rows, columns) = geobox.affine, geobox.shape
     days = (np.array(windows, dtype="datetime64[D]") - _EPOCH).astype(np.int64)
     coordinates: dict[str, tuple[npt.NDArray[Any], dict[str, Any]]] = {
@@ -341,7 +336,7 @@ def _write_coordinates(group: zarr.Group, geobox: GeoBox, windows: Sequence[dt.d
             days,
             {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian", "long_name": "first day"},
         ),
-        "step": (np.arange(STEPS), {"long_name": "month of the window"}),
+        "step": (np.arange(steps), {"long_name": "month of the window" if steps == 12 else f"step of {36 // steps} dekads"}),
         "y": (affine.f + (np.arange(rows) + 0.5) * affine.e, {"standard_name": "projection_y_coordinate"}),
         "x": (affine.c + (np.arange(columns) + 0.5) * affine.a, {"standard_name": "projection_x_coordinate"}),
     }
@@ -349,12 +344,12 @@ def _write_coordinates(group: zarr.Group, geobox: GeoBox, windows: Sequence[dt.d
         group.create_array(name, data=values, chunks=values.shape, dimension_names=(name,), attributes=attributes)
 
 
-def create_array(group: zarr.Group, name: str, geobox: GeoBox, windows: int, block: int) -> None:
+def create_array(group: zarr.Group, name: str, geobox: GeoBox, windows: int, block: int, codec: Codec) -> None:
     """Make an empty array of a grid's group: `codes`, `count` or `error`."""
     from zarr.codecs import BloscCodec
 
-    dtype, fill = _ARRAYS[name]
-    steps = () if name == "error" else (STEPS,)
+    dtype, fill = (codec.code_dtype, codec.fill) if name == "codes" else (np.dtype(np.uint8), _EMPTY[name])
+    steps = () if name == "error" else (codec.steps,)
     dimensions = ("window", *(("step",) if steps else ()), "y", "x")
     attributes: dict[str, Any] = {"grid_mapping": "proj:wkt2", **grid_attributes(geobox)}
     if name == "error":

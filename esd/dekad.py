@@ -1,7 +1,7 @@
-"""Time: windows of twelve monthly steps, each of three dekads.
+"""Time: windows of a year, of 36 dekads each.
 
 A window is named by its first day, the first of a month. Its 36 dekads are days 1-10, 11-20 and 21-end of
-each of its twelve months; a step is a month.
+each of its twelve months. A codec joins dekads to steps: a step is a month, unless its encoder has 6 or 18 of them.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ __all__ = [
     "step_dates",
     "window_end",
     "window_of",
+    "window_of_steps",
     "window_start",
 ]
 
@@ -102,16 +103,27 @@ def dekad_dates(window: dt.date) -> Dates:
     return _days_of_months(window, (5, 15, 25))
 
 
-def step_dates(window: dt.date) -> Dates:
-    """Return the date that stands for each step, the 15th of its month. datetime64[D], shape (12,)."""
-    return _days_of_months(window, (15,))
+def step_dates(window: dt.date, steps: int = STEPS) -> Dates:
+    """Return the date that stands for each step, its middle. datetime64[D], shape (steps,).
+
+    Of twelve steps it is the 15th of each month; of a step with an even number of dekads, the first day of its second half.
+    """
+    dekads = DEKADS // steps
+    days = (5, 15, 25) if dekads % 2 else (1, 11, 21)
+    return _days_of_months(window, days)[dekads // 2 :: dekads]
 
 
-def step_counts(weights: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return the clear observations behind each step: weights uint8 [36, 6, ...] to uint8 [12, ...], 254 at most.
+def window_of_steps(first: dt.date, steps: int) -> dt.date:
+    """Return the window whose first step is at the date `first` (see `step_dates`)."""
+    months = first.year * 12 + first.month - 1 - DEKADS // steps // 2 // DEKADS_PER_STEP
+    return dt.date(months // 12, months % 12 + 1, 1)
 
-    It is the largest count of any band, added up over the three dekads of a step.
+
+def step_counts(weights: npt.NDArray[np.uint8], steps: int = STEPS) -> npt.NDArray[np.uint8]:
+    """Return the clear observations behind each step: weights uint8 [36, 6, ...] to uint8 [steps, ...], 254 at most.
+
+    It is the largest count of any band, added up over the dekads of a step.
     """
     dekads = weights.max(axis=1).astype(np.uint16)
-    steps = dekads.reshape(STEPS, DEKADS_PER_STEP, *dekads.shape[1:]).sum(axis=1)
-    return np.minimum(steps, MOST_COUNTED).astype(np.uint8)
+    counts = dekads.reshape(steps, DEKADS // steps, *dekads.shape[1:]).sum(axis=1)
+    return np.minimum(counts, MOST_COUNTED).astype(np.uint8)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,7 @@ class FSQ:
             raise EncoderError(f"FSQ levels {self.levels} make {self.size} codes; at most {FILL} fit into uint16")
         self.basis = tuple(math.prod(self.levels[:i]) for i in range(len(self.levels)))
         smallest = np.uint8 if self.size <= np.iinfo(np.uint8).max else np.uint16
-        self.dtype: np.dtype[np.unsignedinteger] = np.dtype(smallest if dtype is None else dtype)
+        self.dtype: np.dtype[Any] = np.dtype(smallest if dtype is None else dtype)
 
     def __repr__(self) -> str:
         return f"FSQ(levels={self.levels})"

@@ -245,6 +245,15 @@ class Image:
 
         return to_process_graph(self, parameters)
 
+    def decoded_by(self, decoder: str) -> Image:
+        """Return the image, its codes decoded by "full", which results are made with, or "fast", which maps are.
+
+        An explicit `.decode(decoder=...)` stays as it is. Raises EncoderError where the encoder lacks the decoder.
+        """
+        from .engine.looking import decoded_by
+
+        return decoded_by(self, decoder)
+
     def explain(self, max_memory: int | None = None) -> str:
         """Return the plan as a text: the tree, conversions put in, tiles, bytes to read and peak memory. Reads nothing."""
         from .engine.explain import explain
@@ -289,7 +298,8 @@ class Image:
         """Compute a map tile of the web mercator pyramid (EPSG:3857), `size` pixels a side; empty where the image is not.
 
         Zoom `z`, column `x` from the west, row `y` from the north. Options are `resampling`, `deadline`, `cancel`, `exact`
-        and `cache` of `compute`; without a cache given, the last 256 MB of tiles are kept.
+        and `cache` of `compute`; without a cache given, the last 256 MB of tiles are kept. A tile is for looking at: codes
+        are decoded by "fast" where their encoder has it, unless `decoder` ("full", "fast") says otherwise.
         """
         from .engine.web import tile
 

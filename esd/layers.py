@@ -108,7 +108,9 @@ def work_of(layers: Layers, tensors: Tensors, x: Floats) -> tuple[Floats, int]:
     for layer in layers:
         result = run([layer], tensors, x)
         hidden = tensors.get(f"{layer.get('name', '')}.0.weight")
-        inside = 0 if hidden is None else hidden.size * x.size // (hidden.shape[1] * x.shape[0 if layer["op"] == "mix" else 1])
+        inside = (
+            0 if hidden is None else hidden.size * x.size // (hidden.shape[1] * x.shape[0 if layer["op"] == "mix" else 1])
+        )
         first = tensors.get(f"{layer.get('name', '')}.weight", hidden)
         wide = first.shape[2] if first is not None and first.ndim == 3 else 1
         most = max(most, wide * (2 * x.size + inside) + inside + 2 * result.size)
@@ -137,7 +139,9 @@ class Tail:
         groups, position = np.unique(wanted // rows, return_inverse=True)
         by_time = self.weight.shape[0] == 1
         weight = self.weight[0] if by_time else self.weight[groups]
-        return NarrowTail(weight, self.bias[groups], groups if by_time else None, position.reshape(-1) * rows + wanted % rows)
+        return NarrowTail(
+            weight, self.bias[groups], groups if by_time else None, position.reshape(-1) * rows + wanted % rows
+        )
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from odc.geo.geobox import GeoBox
 
 from .conventions import grid_attributes
 from .errors import CubeError
-from .fsq import FILL, FSQ
+from .fsq import FSQ
 from .grid import Region, region_of, tiles
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["POLICIES", "build", "factors", "mark_stale", "overview_geobox", "stale_blocks"]
 
 POLICIES = ("nearest", "nearest_to_mean")
-Codes = npt.NDArray[np.uint16]
+Codes = npt.NDArray[np.unsignedinteger]
 
 
 def overview_geobox(geobox: GeoBox, factor: int) -> GeoBox:
@@ -111,7 +111,8 @@ def _make_groups(cube: Cube, grid: str, policy: str, wanted: tuple[int, ...]) ->
     for factor in wanted:
         geobox = overview_geobox(cube.grids[grid], factor)
         attributes = {**grid_attributes(geobox), "esd:overview": {"factor": factor, "policy": policy}}
-        create_array(group.create_group(str(factor), attributes=attributes), "codes", geobox, len(cube.windows), cube.block)
+        level = group.create_group(str(factor), attributes=attributes)
+        create_array(level, "codes", geobox, len(cube.windows), cube.block, cube.codec)
 
 
 def _build_level(cube: Cube, grid: str, window: dt.date, changed: Region, factor: int, policy: str) -> None:
@@ -140,18 +141,19 @@ def _nearest(cube: Cube, grid: str, window: int, block: Region, factor: int) -> 
 def _nearest_to_mean(cube: Cube, below: str, window: int, block: Region) -> Codes:
     under = Region(2 * block.y0, 2 * block.y1, 2 * block.x0, 2 * block.x1)
     held = under.intersect(region_of(cube.geobox(below)))
-    codes = np.full((12, *under.shape), FILL, dtype=np.uint16)
+    codec = cube.codec
+    codes = np.full((codec.steps, *under.shape), codec.fill, dtype=codec.code_dtype)
     codes[:, : held.shape[0], : held.shape[1]] = cube.array(below, "codes")[(window, ..., *held.slices)]
-    return nearest_to_mean(codes, cube.codec.fsq)
+    return nearest_to_mean(codes, codec.fsq)
 
 
 def nearest_to_mean(codes: Codes, fsq: FSQ) -> Codes:
-    """Return, of each two by two pixels, the twelve codes of the one whose embedding is nearest to the mean of the valid.
+    """Return, of each two by two pixels, the codes of the one whose embedding is nearest to the mean of the valid.
 
-    `codes` are [12, 2 y, 2 x]; the result is [12, y, x], 65535 where none of the four is valid.
+    `codes` are [steps, 2 y, 2 x]; the result is [steps, y, x], `fsq.fill` where none of the four is valid.
     """
     corners = [codes[:, row::2, column::2] for row in (0, 1) for column in (0, 1)]
-    valid = np.stack([(corner != FILL).all(axis=0) for corner in corners])
+    valid = np.stack([(corner != fsq.fill).all(axis=0) for corner in corners])
     share = valid / np.maximum(valid.sum(axis=0), 1)
     distance = np.zeros(valid.shape, dtype=np.float64)
     for step in range(codes.shape[0]):
@@ -161,13 +163,12 @@ def nearest_to_mean(codes: Codes, fsq: FSQ) -> Codes:
             for dim in range(fsq.dims):
                 total += (value[..., dim] - mean[..., dim]) ** 2
     best = np.argmin(np.where(valid, distance, np.inf), axis=0)
-    chosen = np.choose(best[None], [np.where(ok, corner, FILL) for ok, corner in zip(valid, corners, strict=True)])
-    return np.where(valid.any(axis=0), chosen, FILL).astype(np.uint16)
+    chosen = np.choose(
+        best[None], [np.where(ok, corner, fsq.dtype.type(fsq.fill)) for ok, corner in zip(valid, corners, strict=True)]
+    )
+    return np.where(valid.any(axis=0), chosen, fsq.fill).astype(fsq.dtype)
 
 
 def _values(codes: Codes, fsq: FSQ) -> npt.NDArray[np.float64]:
     """Return the embedding of one step [y, x] as [y, x, dims]; zeros where there are no data."""
-    known = np.where(codes == FILL, 0, codes)
-    values = fsq.codebook[known].astype(np.float64)
-    values[codes == FILL] = 0
-    return values
+    return fsq.codebook_with_fill[codes].astype(np.float64)

@@ -1,7 +1,7 @@
 """Tables of pixel series: tidy reflectance to codes and back, as Parquet.
 
     observations   sample_id, date, any of the six bands (reflectance 0..1), and longitude, latitude where known
-    codes          sample_id, window, code_0 .. code_11, count_0 .. count_11, and longitude, latitude where known
+    codes          sample_id, window, code_0, code_1, .., count_0, .. by step, longitude, latitude where known
     reflectance    sample_id, date, the six bands
 
 A table of codes carries its encoder (`attrs["esd:encoder"]`, and in the metadata of its Parquet file), so that no other one
@@ -20,17 +20,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .codec import Codec
-from .dekad import BANDS, DEKADS, STEPS, dekad_dates, dekad_index, step_counts, window_start
+from .codec import Codec, other_encoder
+from .dekad import BANDS, DEKADS, dekad_dates, dekad_index, step_counts, window_start
 from .errors import EncoderError, TableError
-from .fsq import FILL
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "CODE_COLUMNS",
-    "COUNT_COLUMNS",
     "ENCODER",
     "Series",
     "codes_to_table",
@@ -38,12 +35,11 @@ __all__ = [
     "encoder_facts",
     "read_table",
     "reflectance_table",
+    "step_columns",
     "table_to_codes",
     "write_table",
 ]
 
-CODE_COLUMNS = tuple(f"code_{step}" for step in range(STEPS))
-COUNT_COLUMNS = tuple(f"count_{step}" for step in range(STEPS))
 ENCODER = "esd:encoder"
 """Name under which a table of codes carries the id and sha256 of its encoder."""
 
@@ -188,31 +184,40 @@ def encoder_facts(codec: Codec) -> dict[str, str]:
     return {"id": codec.id, "sha256": codec.sha256}
 
 
-def codes_to_table(series: Series, codes: npt.NDArray[np.uint16], codec: Codec) -> pd.DataFrame:
-    """Return codes uint16 [12, n] of n pixel-years as a table, one row each, that carries its encoder."""
+def step_columns(name: str, steps: int) -> tuple[str, ...]:
+    """Return the column names of a number of each step: code_0, code_1, ..."""
+    return tuple(f"{name}_{step}" for step in range(steps))
+
+
+def codes_to_table(series: Series, codes: npt.NDArray[np.unsignedinteger], codec: Codec) -> pd.DataFrame:
+    """Return codes [steps, n] of n pixel-years as a table, one row each, that carries its encoder."""
     import pandas as pd
 
-    if codes.shape != (STEPS, len(series)):
-        raise TableError(f"codes have shape {codes.shape}, {len(series)} series need ({STEPS}, {len(series)})")
+    steps = codec.steps
+    if codes.shape != (steps, len(series)):
+        raise TableError(f"codes have shape {codes.shape}, {len(series)} series need ({steps}, {len(series)})")
     columns: dict[str, Any] = {"sample_id": series.ids}
     if series.longitude is not None and series.latitude is not None:
         columns |= {"longitude": series.longitude, "latitude": series.latitude}
     columns["window"] = np.array(series.windows, dtype="datetime64[ms]")
-    columns |= dict(zip(CODE_COLUMNS, codes, strict=True))
-    columns |= dict(zip(COUNT_COLUMNS, step_counts(series.weights), strict=True))
+    columns |= dict(zip(step_columns("code", steps), codes, strict=True))
+    columns |= dict(zip(step_columns("count", steps), step_counts(series.weights, steps), strict=True))
     table = pd.DataFrame(columns)
     table.attrs[ENCODER] = encoder_facts(codec)
     return table
 
 
-def table_to_codes(table: pd.DataFrame) -> npt.NDArray[np.uint16]:
-    """Return the codes of a table, uint16 [12, rows]. Raises TableError for missing columns or what is no code."""
-    _require(table, CODE_COLUMNS, "give the table that 'esd encode' wrote")
-    codes = table[list(CODE_COLUMNS)].to_numpy().T
+def table_to_codes(table: pd.DataFrame, codec: Codec) -> npt.NDArray[np.unsignedinteger]:
+    """Return the codes of a table, [steps, rows] of the codec's type. TableError for missing columns or what is no code."""
+    columns, fill = step_columns("code", codec.steps), codec.fill
+    _require(table, columns, "give the table that 'esd encode' wrote")
+    codes = table[list(columns)].to_numpy().T
     whole = np.issubdtype(codes.dtype, np.integer)
-    if not whole or codes.min() < 0 or codes.max() > FILL:
-        raise TableError(f"columns code_0 to code_11 are {codes.dtype}; codes are whole numbers 0..{FILL}, {FILL} = no data")
-    return np.asarray(codes, dtype=np.uint16)
+    if not whole or codes.min() < 0 or codes.max() > fill:
+        raise TableError(
+            f"columns code_0 to {columns[-1]} are {codes.dtype}; codes are whole numbers 0..{fill}, {fill} = no data"
+        )
+    return np.asarray(codes, dtype=codec.code_dtype)
 
 
 def _same_encoder(table: pd.DataFrame, codec: Codec) -> None:
@@ -223,10 +228,7 @@ def _same_encoder(table: pd.DataFrame, codec: Codec) -> None:
             "'esd encode' wrote"
         )
     if facts.get("sha256") != codec.sha256:
-        raise EncoderError(
-            f"the codes were written by {facts.get('id')} ({str(facts.get('sha256'))[:12]}), not by {codec.id} "
-            f"({codec.sha256[:12]}); decode them with --encoder {facts.get('id')}"
-        )
+        raise EncoderError(other_encoder("the codes were written", str(facts.get("sha256")), codec, facts.get("id")))
 
 
 def _tidy(ids: npt.NDArray[Any], days: npt.NDArray[Any], reflectance: Floats) -> pd.DataFrame:
@@ -272,11 +274,11 @@ def reflectance_table(table: pd.DataFrame, codec: Codec, dates: pd.DataFrame | N
     """
     import pandas as pd
 
-    _require(table, ("sample_id", "window", *CODE_COLUMNS), "give the table that 'esd encode' wrote")
+    _require(table, ("sample_id", "window"), "give the table that 'esd encode' wrote")
     _same_encoder(table, codec)
-    codes = table_to_codes(table)
+    codes = table_to_codes(table, codec)
     reflectance = codec.decode(codes)
-    reflectance[..., (codes == FILL).any(axis=0)] = np.nan
+    reflectance[..., (codes == codec.fill).any(axis=0)] = np.nan
     windows = [pd.Timestamp(day).date() for day in _dates(table["window"], "window")]
     if dates is None:
         return _all_dekads(table, windows, reflectance)

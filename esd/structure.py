@@ -16,8 +16,9 @@ import numpy as np
 from affine import Affine
 
 from .block import Block
+from .codec import no_decoder, no_uncertainty
 from .cube import codec_by_hash, open_cube
-from .dekad import BANDS, STEPS, dekad_dates, step_dates
+from .dekad import BANDS, dekad_dates, dekad_index, step_dates, window_of_steps
 from .errors import BandError, EncoderError, ExpressionError, GridError, SpaceError, WindowError
 from .grid import make_geobox
 from .operator import Band, Tile, operator
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["RESAMPLING", "ArraySource", "common_grid", "embedding_bands", "evaluated_by_engine", "times_of"]
 
 RESAMPLING = ("nearest", "bilinear")
+DAYS = 366
 TOTALS = ("sum", "mean", "count", "min", "max", "variance", "std", "sample_std")
 """Reducers of whole images: those whose pieces merge, and do not ask for an order of the pixels."""
 
@@ -57,10 +59,11 @@ def _load_rule(*, cube: str, array: str, window: str, grid: str) -> CubeType:
     opened = open_cube(cube)
     geobox = opened.geobox(grid)
     start = dt.date.fromisoformat(window)
-    steps = tuple(str(date) for date in step_dates(start))
+    codec = opened.codec
+    steps = tuple(str(date) for date in step_dates(start, codec.steps))
     if array == "codes":
-        codec_by_hash(opened.codec)
-        return CubeType(geobox, steps, ("code",), np.dtype(np.uint16), Space.CODES, opened.codec.sha256)
+        codec_by_hash(codec)
+        return CubeType(geobox, steps, ("code",), codec.code_dtype, Space.CODES, codec.sha256)
     if array == "count":
         return CubeType(geobox, steps, ("count",), np.dtype(np.uint8), Space.VALUE)
     return CubeType(geobox, (window,), ("error",), np.dtype(np.float32), Space.VALUE)
@@ -68,7 +71,7 @@ def _load_rule(*, cube: str, array: str, window: str, grid: str) -> CubeType:
 
 @operator("structure", Tile.STRUCTURE, _load_rule, Space.ANY)
 def load(*, cube: str, array: str, window: str, grid: str) -> Block:
-    """Read one window of a cube: codes or count in twelve steps, or the error plane (RMSE in reflectance)."""
+    """Read one window of a cube: codes or count in its steps, or the error plane (RMSE in reflectance)."""
     return evaluated_by_engine(cube=cube, array=array, window=window, grid=grid)
 
 
@@ -124,29 +127,69 @@ def _dequantize_rule(image: CubeType) -> CubeType:
 
 @operator("structure", Tile.STRUCTURE, _dequantize_rule, Space.ANY)
 def embedding(image: Block) -> Block:
-    """Turn codes into their FSQ values: bands e0, e1, ... (float32, -1..1) for each of the twelve steps."""
+    """Turn codes into their FSQ values: bands e0, e1, ... (float32, -1..1) for each step of a window."""
     return evaluated_by_engine(image)
 
 
-def _decode_rule(image: CubeType, *, dekads: tuple[int, ...], bands: tuple[str, ...]) -> CubeType:
+def _decode_rule(image: CubeType, *, dekads: tuple[int, ...], bands: tuple[str, ...], decoder: str) -> CubeType:
     encoder = _codes_only("decode", image)
-    if len(image.time) != STEPS:
-        raise WindowError(f"decode: needs all {STEPS} steps of a window, got {len(image.time)}; filter dates after it")
-    window = dt.date.fromisoformat(image.time[0][:8] + "01")
+    if decoder and decoder not in codec_by_hash(encoder).decoders:
+        raise EncoderError(no_decoder(codec_by_hash(encoder), decoder))
+    return _dated("decode", image, encoder, dekads, bands).with_(space=Space.REFLECTANCE)
+
+
+def _dated(name: str, image: CubeType, encoder: str, dekads: tuple[int, ...], bands: tuple[str, ...]) -> CubeType:
+    """Return the type of numbers of each dekad and band, made of the codes of a whole window."""
+    codec = codec_by_hash(encoder)
+    if len(image.time) != codec.steps:
+        raise WindowError(f"{name}: needs all {codec.steps} steps of a window, got {len(image.time)}; filter dates after it")
+    window = window_of_steps(dt.date.fromisoformat(image.time[0]), codec.steps)
     time = tuple(str(date) for date in dekad_dates(window))
     if dekads:
         time = tuple(time[i] for i in dekads)
-    names = bands or codec_by_hash(encoder).bands
-    return CubeType(image.grid, time, names, np.dtype(np.float32), Space.REFLECTANCE)
+    return CubeType(image.grid, time, bands or codec.bands, np.dtype(np.float32), Space.VALUE)
 
 
 @operator("structure", Tile.STRUCTURE, _decode_rule, Space.ANY)
-def decode(image: Block, *, dekads: tuple[float, ...] = (), bands: tuple[Band, ...] = ()) -> Block:
+def decode(image: Block, *, dekads: tuple[float, ...] = (), bands: tuple[Band, ...] = (), decoder: str = "") -> Block:
     """Decode codes to surface reflectance: six bands (float32, 0..1) for each of the window's 36 dekads.
 
-    `dekads` (0 to 35) and `bands` keep some of them only; none means all.
+    `dekads` (0 to 35) and `bands` keep some of them only; none means all. `decoder` is "full" or, where the encoder has
+    one, "fast"; without it the result is made by "full", a map tile by "fast". Raises EncoderError for one it lacks.
     """
-    return evaluated_by_engine(image, dekads=dekads, bands=bands)
+    return evaluated_by_engine(image, dekads=dekads, bands=bands, decoder=decoder)
+
+
+def _uncertainty_rule(image: CubeType, *, date: str, dekads: tuple[int, ...], bands: tuple[str, ...]) -> CubeType:
+    encoder = _codes_only("uncertainty", image)
+    codec = codec_by_hash(encoder)
+    if not codec.has_uncertainty:
+        raise EncoderError(no_uncertainty(codec))
+    given = _dated("uncertainty", image, encoder, dekads, bands)
+    return given.with_(time=(given.time[_dekad_of(date, given)],)) if date else given
+
+
+def _dekad_of(date: str, given: CubeType) -> int:
+    """Return the dekad that holds an ISO date. Raises WindowError where none of the window does."""
+    try:
+        day = dt.date.fromisoformat(date)
+    except ValueError as error:
+        raise WindowError(f"uncertainty: {error}; write the date as 2004-07-15") from error
+    window = dt.date.fromisoformat(given.time[0]).replace(day=1)
+    found = int(dekad_index(np.datetime64(day), window))
+    if found < 0:
+        raise WindowError(f"uncertainty: {date} is not in the window from {window}; give a date within")
+    return found
+
+
+@operator("structure", Tile.STRUCTURE, _uncertainty_rule, Space.ANY, example="cube.image(2004).uncertainty('2004-07-15')")
+def uncertainty(image: Block, date: str = "", *, dekads: tuple[float, ...] = (), bands: tuple[Band, ...] = ()) -> Block:
+    """Half the width of the 90 % interval around decoded reflectance: six bands (float32, reflectance), from codes.
+
+    For each of the window's 36 dekads, or for the one that holds `date`; `dekads` (0 to 35) and `bands` keep some of them
+    only. Raises EncoderError where the encoder does not tell it, WindowError for a date outside of the window.
+    """
+    return evaluated_by_engine(image, date=date, dekads=dekads, bands=bands)
 
 
 def _select_space(given: CubeType, args: Mapping[str, Any]) -> Space:
@@ -190,12 +233,21 @@ def rename(image: Block, *names: str) -> Block:
 
 
 def times_of(image: CubeType, start: str, end: str) -> list[int]:
-    """Return the positions of the times in start <= time < end. Raises WindowError if there are none."""
+    """Return the positions of the times in start <= time < end. Raises WindowError if there are none.
+
+    Codes and embeddings have few steps: of a range shorter than one, the step that holds it is returned, so that reflectance
+    can be asked for by any date, whatever the number of steps.
+    """
     try:
         first, after = np.datetime64(start, "D"), np.datetime64(end, "D")
     except ValueError as error:
         raise WindowError(f"filter_date: {error}; write dates as 2004-07-01") from error
     chosen = [i for i, time in enumerate(image.time) if time and first <= np.datetime64(time, "D") < after]
+    if not chosen and image.space in (Space.CODES, Space.EMBEDDING) and image.encoder is not None and first < after:
+        middle = first + (after - first - np.timedelta64(1, "D")) / 2
+        apart = np.abs(np.array(image.time, dtype="datetime64[D]") - middle).astype(int)
+        if apart.min() <= DAYS / codec_by_hash(image.encoder).steps / 2:
+            chosen = [int(np.argmin(apart))]
     if not chosen:
         raise WindowError(f"filter_date: no time of {image.time[0]}..{image.time[-1]} lies in {start} <= time < {end}")
     return chosen

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from esd.codec import Codec
 from esd.cube import Cube, quantize_error
-from esd.dekad import STEPS, step_counts
+from esd.dekad import step_counts
 from esd.errors import CubeError, SceneError
 from esd.grid import region_of, sub_geobox
 
@@ -39,7 +39,7 @@ STRIP_PIXELS = 4096
 STRIP_WORK = 4
 """Steps of progress that encoding a strip counts for; reading a scene counts for one."""
 
-Codes = npt.NDArray[np.uint16]
+Codes = npt.NDArray[np.unsignedinteger]
 Bytes = npt.NDArray[np.uint8]
 Block = tuple[Codes, Bytes, Bytes]
 
@@ -248,9 +248,9 @@ def _encode_block(
     pool: ThreadPoolExecutor,
     told: Callable[[], None],
 ) -> Block:
-    """Return codes and count [12, y, x] and error [y, x] of a block; pixels not `inside` stay empty."""
+    """Return codes and count [steps, y, x] and error [y, x] of a block; pixels not `inside` stay empty."""
     rows, columns = stack.shape
-    codes = np.empty((STEPS, rows, columns), dtype=np.uint16)
+    codes = np.empty((codec.steps, rows, columns), dtype=codec.code_dtype)
     count, error = np.empty(codes.shape, dtype=np.uint8), np.empty(stack.shape, dtype=np.uint8)
 
     def encode(strip: slice) -> None:
@@ -259,7 +259,7 @@ def _encode_block(
         if inside is not None:
             weights, given = weights * inside[strip], given * inside[strip]
         codes[:, strip] = codec.encode(values, given)
-        count[:, strip] = step_counts(weights)
+        count[:, strip] = step_counts(weights, codec.steps)
         error[strip] = quantize_error(_rmse(codec.decode(codes[:, strip]), values, weights))
 
     for _ in pool.map(encode, row_strips(stack.shape, STRIP_PIXELS)):

@@ -21,9 +21,8 @@ from esd.codec import Codec
 from esd.cube import CHUNK, Cube
 from esd.dekad import BANDS, DEKADS, STEPS, dekad_dates
 from esd.errors import SpaceError, TableError
-from esd.fsq import FILL
 from esd.grid import Region, lonlat_to_pixels, region_of
-from esd.series import CODE_COLUMNS, COUNT_COLUMNS, ENCODER, encoder_facts
+from esd.series import ENCODER, encoder_facts, step_columns
 
 __all__ = ["SPACES", "embedding_columns", "features_of", "read_points", "sample_cube"]
 
@@ -31,13 +30,13 @@ SPACES = ("codes", "embedding", "reflectance")
 RESERVED = ("window", "status", "date", *BANDS)
 WANTED = "longitude and latitude, lon and lat, or geometry"
 
-Codes = npt.NDArray[np.uint16]
+Codes = npt.NDArray[np.unsignedinteger]
 Indices = npt.NDArray[np.int64]
 
 
-def embedding_columns(dims: int) -> tuple[str, ...]:
+def embedding_columns(dims: int, steps: int = STEPS) -> tuple[str, ...]:
     """Return the column names of a whole embedding vector, step slowest: step_00_e0, step_00_e1, ... step_11_e5."""
-    return tuple(f"step_{step:02d}_e{dim}" for step in range(STEPS) for dim in range(dims))
+    return tuple(f"step_{step:02d}_e{dim}" for step in range(steps) for dim in range(dims))
 
 
 def _line(error: Exception) -> str:
@@ -174,13 +173,14 @@ def _chunks_with_points(rows: Indices, columns: Indices, inside: npt.NDArray[np.
 def _gather(
     cube: Cube, grid: str, window: dt.date, points: pd.DataFrame, with_counts: bool
 ) -> tuple[Codes, npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """Return codes and counts [12, n] of the points in one window, and which of them lie inside of the grid."""
+    """Return codes and counts [steps, n] of the points in one window, and which of them lie inside of the grid."""
     box = cube.grids[grid]
     rows, columns = lonlat_to_pixels(box, points["longitude"], points["latitude"])
     whole = region_of(box)
     inside = (rows >= 0) & (rows < whole.y1) & (columns >= 0) & (columns < whole.x1)
-    codes = np.full((STEPS, len(points)), FILL, dtype=np.uint16)
-    counts = np.zeros((STEPS, len(points)), dtype=np.uint8)
+    codec = cube.codec
+    codes = np.full((codec.steps, len(points)), codec.fill, dtype=codec.code_dtype)
+    counts = np.zeros(codes.shape, dtype=np.uint8)
     for part, region in _chunks_with_points(rows, columns, inside):
         y, x = rows[part] - region.y0, columns[part] - region.x0
         codes[:, part] = cube.read("codes", grid, window, region)[:, y, x]
@@ -190,19 +190,21 @@ def _gather(
 
 
 def _code_columns(codes: Codes, counts: npt.NDArray[np.uint8]) -> pd.DataFrame:
-    return pd.DataFrame({**dict(zip(CODE_COLUMNS, codes, strict=True)), **dict(zip(COUNT_COLUMNS, counts, strict=True))})
+    steps = len(codes)
+    codes_by_name = zip(step_columns("code", steps), codes, strict=True)
+    return pd.DataFrame({**dict(codes_by_name), **dict(zip(step_columns("count", steps), counts, strict=True))})
 
 
 def _embedding_columns(codes: Codes, codec: Codec) -> pd.DataFrame:
     vectors = np.moveaxis(codec.fsq.indices_to_values(codes), 1, 0).reshape(codes.shape[1], -1)
-    vectors[(codes == FILL).any(axis=0)] = np.nan
-    return pd.DataFrame(vectors, columns=list(embedding_columns(codec.fsq.dims)))
+    vectors[(codes == codec.fill).any(axis=0)] = np.nan
+    return pd.DataFrame(vectors, columns=list(embedding_columns(codec.fsq.dims, codec.steps)))
 
 
 def _reflectance_rows(frame: pd.DataFrame, codes: Codes, codec: Codec, window: dt.date) -> pd.DataFrame:
     """Repeat the points' rows for each dekad, with its date and reflectance; NaN for no data."""
     reflectance = codec.decode(codes)
-    reflectance[..., (codes == FILL).any(axis=0)] = np.nan
+    reflectance[..., (codes == codec.fill).any(axis=0)] = np.nan
     tidy = frame.loc[frame.index.repeat(DEKADS)].reset_index(drop=True)
     tidy["date"] = np.tile(dekad_dates(window).astype("datetime64[ms]"), len(frame))
     by_band = np.ascontiguousarray(reflectance.transpose(1, 2, 0)).reshape(len(BANDS), -1)
@@ -211,7 +213,7 @@ def _reflectance_rows(frame: pd.DataFrame, codes: Codes, codec: Codec, window: d
 
 def _sample_window(cube: Cube, grid: str, window: dt.date, points: pd.DataFrame, space: str) -> pd.DataFrame:
     codes, counts, inside = _gather(cube, grid, window, points, with_counts=space == "codes")
-    seen = (codes != FILL).all(axis=0)
+    seen = (codes != cube.codec.fill).all(axis=0)
     status = np.where(~inside, "outside", np.where(seen, "valid", "nodata"))
     frame = points.assign(window=np.datetime64(window, "ms"), status=status)
     if space == "codes":
@@ -232,8 +234,8 @@ def sample_cube(
 
     `points` has columns longitude and latitude (or lon and lat), WGS 84 degrees; sample_id is added where there is none.
     All windows are sampled unless `windows` names some, window by window. `status` is valid, nodata or outside. `space`:
-    codes        one row a point and window: code_0 to code_11 (65535 where not valid), count_0 to count_11
-    embedding    one row a point and window: step_00_e0 to step_11_e5, step slowest (float32, NaN where not valid)
+    codes        one row a point and window: code_0, code_1, ... and count_0, ... for each step; `codec.fill` where not valid
+    embedding    one row a point and window: step_00_e0, step_00_e1, ..., step slowest (float32, NaN where not valid)
     reflectance  one row a point and dekad: date (its middle), blue to swir2 (float32 0..1, NaN where not valid)
     Only chunks that hold points are read, each once a window. A result of codes can be written by `esd.series.write_table`
     and decoded later. Raises SpaceError for another space, TableError for unusable points.
@@ -255,8 +257,8 @@ def sample_cube(
 def features_of(sampled: pd.DataFrame) -> tuple[npt.NDArray[np.float32], pd.DataFrame]:
     """Return feature vectors float32 [n, d] of a result of `sample_cube`, and the rows (one each) that they belong to.
 
-    Embeddings give 12 x dims features, step slowest; reflectance 36 x 6, dekad slowest: the order that classifiers use. Only
-    valid rows are kept. Raises TableError for codes, or where nothing is valid.
+    Embeddings give steps x dims features, step slowest; reflectance 36 x 6, dekad slowest: the order of classifiers.
+    Only valid rows are kept. Raises TableError for codes, or where nothing is valid.
     """
     valid = sampled[sampled["status"] == "valid"].reset_index(drop=True)
     embedding = [column for column in sampled.columns if str(column).startswith("step_")]

@@ -1,8 +1,8 @@
 """Exact similarity search over codes: "where else does it look like this?"
 
 The cosine between a query and a pixel is a sum over the steps of numbers that depend on one code each. They are tabulated
-once (12 tables of 64,000 entries), so that a pixel costs twelve look-ups and no embedding is ever formed. Blocks stream
-through a list of the k best, in bounded memory; the result is exact.
+once (a table of all codes for each step), so that a pixel costs a look-up a step and no embedding is ever formed. Blocks
+stream through a list of the k best, in bounded memory; the result is exact.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import numpy.typing as npt
 import pandas as pd
 from pyproj import Transformer
 
+from esd.codec import other_encoder
 from esd.cube import Cube
-from esd.dekad import STEPS
 from esd.errors import EncoderError, ExpressionError, GridError, WindowError
-from esd.fsq import FILL, FSQ
+from esd.fsq import FSQ
 from esd.grid import GeoBox, Region, lonlat_to_pixels, region_of, sub_geobox
 from esd.image import Image, call
 
@@ -29,13 +29,13 @@ __all__ = ["COLUMNS", "Query", "pixel_lonlat", "query_at", "similar", "similarit
 
 COLUMNS = ("window", "row", "column", "x", "y", "longitude", "latitude", "score")
 
-Codes = npt.NDArray[np.uint16]
+Codes = npt.NDArray[np.unsignedinteger]
 Doubles = npt.NDArray[np.float64]
 Window = int | str | dt.date
 
 
 def _units(codes: Codes, fsq: FSQ) -> Doubles:
-    """Return the unit vectors of codes [12, n]: float64 [n, 12 * dims], step slowest."""
+    """Return the unit vectors of codes [steps, n]: float64 [n, steps * dims], step slowest."""
     vectors = np.moveaxis(fsq.indices_to_values(codes), 1, 0).reshape(codes.shape[1], -1).astype(np.float64)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not length.all():
@@ -45,27 +45,30 @@ def _units(codes: Codes, fsq: FSQ) -> Doubles:
 
 @dataclass(frozen=True)
 class Query:
-    """What is looked for: a unit vector of 12 x dims numbers, step slowest, and the SHA-256 of its encoder."""
+    """What is looked for: a unit vector of steps x dims numbers, step slowest, and the SHA-256 of its encoder."""
 
     vector: tuple[float, ...]
     encoder: str
 
     @classmethod
     def from_codes(cls, codes: Codes, cube: Cube, negatives: Codes | None = None) -> Query:
-        """Combine pixels of codes [12, n] to one query: the mean of their unit vectors, less that of the negatives'.
+        """Combine pixels of codes [steps, n] to one query: the mean of their unit vectors, less that of the negatives'.
 
         Raises ExpressionError where there are no pixels, where one has no data, or where they cancel out.
         """
+        codec = cube.codec
         parts = [codes] if negatives is None or negatives.size == 0 else [codes, negatives]
         for part in parts:
-            if part.ndim != 2 or part.shape[0] != STEPS or part.shape[1] == 0 or (part == FILL).any():
-                raise ExpressionError(f"query codes of shape {part.shape} need to be [12, n], n > 0, without no data")
-        means = [_units(part, cube.codec.fsq).mean(axis=0) for part in parts]
+            if part.ndim != 2 or part.shape[0] != codec.steps or part.shape[1] == 0 or (part == codec.fill).any():
+                raise ExpressionError(
+                    f"query codes of shape {part.shape} need to be [{codec.steps}, n], n > 0, without no data"
+                )
+        means = [_units(part, codec.fsq).mean(axis=0) for part in parts]
         mean = means[0] - means[1] if len(means) == 2 else means[0]
         length = float(np.linalg.norm(mean))
         if length < 1e-9:
             raise ExpressionError("the query points cancel each other out; leave out some of them or of the negatives")
-        return cls(tuple(float(number) for number in mean / length), cube.codec.sha256)
+        return cls(tuple(float(number) for number in mean / length), codec.sha256)
 
     @cached_property
     def token(self) -> str:
@@ -73,13 +76,13 @@ class Query:
         return hashlib.sha256(repr((self.vector, self.encoder)).encode()).hexdigest()
 
     def tables(self, fsq: FSQ) -> Doubles:
-        """Return what each code adds to the dot product: float64 [12, 65536]; 0 for no data."""
-        by_step = np.array(self.vector).reshape(STEPS, fsq.dims)
+        """Return what each code adds to the dot product: float64 [step, code]; 0 for no data."""
+        by_step = np.array(self.vector).reshape(-1, fsq.dims)
         return np.asarray(by_step @ fsq.codebook_with_fill.T.astype(np.float64))
 
 
 def _codes_at(cube: Cube, grid: str, window: dt.date, points: Sequence[tuple[float, float]]) -> Codes:
-    """Return the codes [12, n] at points (longitude, latitude). Raises GridError outside, WindowError for no data."""
+    """Return the codes [steps, n] at points (longitude, latitude). Raises GridError outside, WindowError for no data."""
     box = cube.grids[grid]
     rows, columns = lonlat_to_pixels(box, [lon for lon, _ in points], [lat for _, lat in points])
     found = []
@@ -87,8 +90,8 @@ def _codes_at(cube: Cube, grid: str, window: dt.date, points: Sequence[tuple[flo
         pixel = Region(int(row), int(row) + 1, int(column), int(column) + 1)
         if pixel.intersect(region_of(box)) != pixel:
             raise GridError(f"point {lon},{lat} lies outside of {cube.path.name}; give longitude,latitude inside of it")
-        codes = cube.read("codes", grid, window, pixel).reshape(STEPS)
-        if (codes == FILL).any():
+        codes = cube.read("codes", grid, window, pixel).reshape(-1)
+        if (codes == cube.codec.fill).any():
             raise WindowError(f"point {lon},{lat} has no data in window {window}; take another point or window")
         found.append(codes)
     return np.stack(found, axis=1)
@@ -115,10 +118,7 @@ def query_at(
 
 def _same_encoder(cube: Cube, query: Query) -> None:
     if query.encoder != cube.codec.sha256:
-        raise EncoderError(
-            f"the query comes from encoder {query.encoder[:12]}, {cube.path.name} from {cube.codec.id} "
-            f"({cube.codec.sha256[:12]}); take the query from a cube of the same encoder"
-        )
+        raise EncoderError(other_encoder("the query was encoded", query.encoder, cube.codec))
 
 
 def similarity_image(cube: Cube, window: Window, query: Query, grid: str | None = None) -> Image:
@@ -127,14 +127,16 @@ def similarity_image(cube: Cube, window: Window, query: Query, grid: str | None 
     return call("cosine_similarity", cube.image(window, grid), query)
 
 
-def _scores(codes: Codes, tables: Doubles, squares: Doubles) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+def _scores(
+    codes: Codes, tables: Doubles, squares: Doubles, fill: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Return the cosine [y, x] and where it is defined, by adding up the tables over the steps."""
     total, square = np.zeros(codes.shape[1:]), np.zeros(codes.shape[1:])
     for step, plane in enumerate(codes):
         index = plane.astype(np.intp)
         total += tables[step].take(index, mode="clip")
         square += squares.take(index, mode="clip")
-    defined = (codes != FILL).all(axis=0) & (square > 0)
+    defined = (codes != fill).all(axis=0) & (square > 0)
     cosine = np.clip(total / np.sqrt(np.where(defined, square, 1)), -1, 1)
     return cosine.astype(np.float32), defined
 
@@ -230,7 +232,7 @@ def similar(
     for part in _regions(cube, name, region):
         allowed = _block_mask(mask, cube, name, part)
         for index, window in enumerate(chosen):
-            score, defined = _scores(cube.read("codes", name, window, part), tables, squares)
+            score, defined = _scores(cube.read("codes", name, window, part), tables, squares, fsq.fill)
             best = best.merge(_Best.of_block(score, defined & allowed, index, part, k), k)
     x, y, longitude, latitude = pixel_lonlat(cube.grids[name], best.row, best.column)
     starts = np.array(chosen, dtype="datetime64[ms]")[best.window]

@@ -58,9 +58,9 @@ def make_cube(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Cube]:
         cube = Cube.create(path, grid, [dt.date(year, 1, 1) for year in years], codec, block=256)
         name = cube.grid()
         for window in cube.windows:
-            codes = rng.integers(0, codec.fsq.size, (12, rows, columns)).astype(np.uint16)
-            codes[:, rng.random((rows, columns)) < 0.1] = 65535
-            count = rng.integers(0, 4, (12, rows, columns)).astype(np.uint8)
+            codes = rng.integers(0, codec.fsq.size, (codec.steps, rows, columns)).astype(codec.code_dtype)
+            codes[:, rng.random((rows, columns)) < 0.1] = codec.fill
+            count = rng.integers(0, 4, codes.shape).astype(np.uint8)
             error = rng.integers(0, 256, (rows, columns)).astype(np.uint8)
             for block in cube.blocks(name):
                 inside = (..., *block.slices)

@@ -108,7 +108,7 @@ def test_only_the_dates_and_bands_looked_at_are_decoded(cube: Cube) -> None:
     decodes = []
     for expression in (image, late):
         decodes += [node for node in postorder(optimize(lower(expression.expr))) if node.op == "decode"]
-    assert [node.args for node in decodes] == [{"dekads": (18, 19, 20), "bands": ("red", "nir")}] * 2
+    assert [node.args for node in decodes] == [{"dekads": (18, 19, 20), "bands": ("red", "nir"), "decoder": ""}] * 2
     assert np.array_equal(image.compute().values, late.compute().values)
 
 

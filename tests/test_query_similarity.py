@@ -148,11 +148,11 @@ def test_points_that_cannot_be_looked_for(cube: Cube) -> None:
 def test_a_query_of_another_encoder_is_refused(cube: Cube, make_cube: Callable[..., Cube]) -> None:
     other = make_cube(random_codec(seed=5, name="other"))
     query = query_at(cube, [place(cube, *valid_pixel(cube, 2004, 0))], 2004)
-    with pytest.raises(EncoderError, match="query comes from encoder"):
+    with pytest.raises(EncoderError, match="query was encoded by encoder"):
         similar(other, query)
-    with pytest.raises(EncoderError, match="query comes from encoder"):
+    with pytest.raises(EncoderError, match="query was encoded by encoder"):
         similarity_image(other, 2004, query)
-    with pytest.raises(EncoderError, match="reference comes from encoder"):
+    with pytest.raises(EncoderError, match="reference was encoded by encoder"):
         other.image(2004).cosine_similarity(query)
 
 

@@ -18,6 +18,7 @@ from .cache import ResultCache
 from .compiled import ready_kernel
 from .execute import Raster, grid_of, region_for
 from .executors import Executor, executor_of, fewer_threads
+from .looking import decoder_of
 from .lower import infer
 from .overviews import at_overview
 from .plan import Plan, make_plan
@@ -37,7 +38,7 @@ __all__ = ["compute", "result_key"]
 
 GROUPED = 2
 """Blocks of a total a side that one task computes."""
-VERSION = 1
+VERSION = 2
 """To be raised when the engine's numbers change, so that results kept on disk are not taken for new ones."""
 
 
@@ -65,9 +66,9 @@ def compute(
     asked = image if exact or geobox is None else at_overview(image, geobox)
     placed, region = region_for(asked, geobox, resampling)
     chosen, plan = fewer_threads(chosen, lambda threads: make_plan(placed.expr, region, tile, max_memory, threads=threads))
-    approximate = asked is not image
+    about: dict[str, Any] = {"approximate": asked is not image, "decoder": decoder_of(plan.root)}
     if cache is None:
-        return replace(_run(plan, chosen, stop), approximate=approximate)
+        return replace(_run(plan, chosen, stop), **about)
     key = result_key(plan)
     known = cache.get(key)
     if known is None:
@@ -75,7 +76,7 @@ def compute(
         cache.put(key, raster.values, raster.valid)
         known = raster.values, raster.valid
     values, valid = known
-    return Raster(values, valid, plan.type, sub_geobox(grid_of(plan), region), approximate)
+    return Raster(values, valid, plan.type, sub_geobox(grid_of(plan), region), **about)
 
 
 def _run(plan: Plan, executor: Executor, stop: Stop) -> Raster:

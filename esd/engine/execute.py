@@ -33,7 +33,8 @@ __all__ = ["Raster", "evaluate", "grid_of", "region_for", "run_tiles"]
 class Raster:
     """A computed image: `values` and `valid` are [time, band, y, x]; what is not valid is 0.
 
-    `approximate` tells that it was computed from overviews of the codes and not at their own resolution.
+    `approximate` tells that it was computed from overviews of the codes and not at their own resolution; `decoder` which
+    decoder made reflectance of codes, "" if none did.
     """
 
     values: npt.NDArray[Any]
@@ -41,6 +42,7 @@ class Raster:
     type: CubeType
     geobox: GeoBox
     approximate: bool = False
+    decoder: str = ""
 
     @property
     def masked(self) -> np.ma.MaskedArray[Any, Any]:
@@ -62,6 +64,7 @@ class Raster:
         }
         crs = self.geobox.crs
         attributes = {"crs": str(crs), "transform": tuple(affine)[:6], "space": self.type.space.value}
+        attributes |= {"decoder": self.decoder} if self.decoder else {}
         return xr.DataArray(values, coords=coordinates, dims=("time", "band", "y", "x"), attrs=attributes)
 
 

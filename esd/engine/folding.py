@@ -6,6 +6,7 @@ result is then read from the table. The tables are always made by the interprete
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,10 +30,6 @@ from .steps import step_table
 
 __all__ = ["CodeTable", "fold_tables"]
 
-SIDE = 256
-"""The codebook as an image: 256 x 256 pixels are the 65,536 numbers that a code can be."""
-CODES = SIDE * SIDE
-
 SEPARABLE = frozenset({"select", "rename", "add_bands", "where", "logical_and", "logical_or", "self_mask", "update_mask"})
 """Operators beside the primitives that act on each step by itself and turn what is not valid into something not valid."""
 
@@ -43,9 +40,10 @@ def _codebook(leaf: Expr) -> Expr:
     if given.encoder is None:
         raise EncoderError("embedding: no encoder is known for these codes")
     fsq = codec_by_hash(given.encoder).fsq
-    values = np.ascontiguousarray(fsq.codebook_with_fill.T).reshape(1, fsq.dims, SIDE, SIDE)
-    valid = (np.arange(CODES) < fsq.size).reshape(1, 1, SIDE, SIDE)
-    grid = GeoBox((SIDE, SIDE), Affine.identity(), None)
+    side = math.isqrt(fsq.fill + 1)  # 256 x 256 or 16 x 16 pixels are the numbers that a code can be
+    values = np.ascontiguousarray(fsq.codebook_with_fill.T).reshape(1, fsq.dims, side, side)
+    valid = (np.arange(side * side) < fsq.size).reshape(1, 1, side, side)
+    grid = GeoBox((side, side), Affine.identity(), None)
     return Expr("array", (), {"source": ArraySource(Block(values, valid), grid, ("",), given.bands)})
 
 
@@ -85,14 +83,14 @@ class CodeTable:
     def values(self) -> Array:
         """The results [band, code]."""
         block = self._block
-        return np.ascontiguousarray(block.values.reshape(block.values.shape[1], CODES))
+        return np.ascontiguousarray(block.values.reshape(block.values.shape[1], -1))
 
     @cached_property
     def valid(self) -> Mask | None:
         """Which results are valid [band, code]; None where all of the codebook are."""
         encoder = infer(self.leaf).encoder
         size = codec_by_hash(str(encoder)).fsq.size
-        mask = self._block.full_valid.reshape(-1, CODES)
+        mask = self._block.full_valid.reshape(len(self.values), -1)
         return None if mask[:, :size].all() else np.ascontiguousarray(mask)
 
 

@@ -116,7 +116,7 @@ def _convert_codes(expr: Expr, conversion: str) -> Expr:
             _convert_codes(source, conversion) if infer(source).space is Space.CODES else source for source in expr.src
         )
         return expr.with_src(converted)
-    return Expr(conversion, (expr,), {"dekads": (), "bands": ()} if conversion == "decode" else None)
+    return Expr(conversion, (expr,), {"dekads": (), "bands": (), "decoder": ""} if conversion == "decode" else None)
 
 
 def lower(expr: Expr) -> Expr:

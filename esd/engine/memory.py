@@ -52,7 +52,7 @@ def _result_bytes(node: Expr, pixels: int) -> int:
 def _work_bytes(node: Expr, pixels: int) -> int:
     """Bytes that a node's kernel works in, beside its inputs and its result."""
     declared, sources = get_operator(node.op), [infer(source) for source in node.src]
-    if node.op == "decode":
+    if node.op in ("decode", "uncertainty"):
         return codec_by_hash(str(sources[0].encoder)).scratch_bytes
     if node.op == "stored":
         return int(node.args["source"].scratch_bytes)

@@ -10,9 +10,9 @@ import numpy as np
 
 from esd.block import Block, all_valid
 from esd.cube import ERROR_SCALE, UNKNOWN_ERROR, codec_by_hash, open_cube
+from esd.dekad import dekad_index, window_of_steps
 from esd.errors import EncoderError, ExpressionError, GridError
 from esd.expr import Expr
-from esd.fsq import FILL
 from esd.grid import Region, region_of
 from esd.operator import Tile, get_operator
 from esd.stored import StoredSource
@@ -49,7 +49,7 @@ def _load(node: Expr, region: Region, _evaluate: Evaluate) -> Block:
     cube = open_cube(args["cube"])
     stored = cube.read(args["array"], args["grid"], dt.date.fromisoformat(args["window"]), region)
     if args["array"] == "codes":
-        return Block(stored[:, None], (stored != FILL).all(axis=0)[None, None])
+        return Block(stored[:, None], (stored != cube.codec.fill).all(axis=0)[None, None])
     if args["array"] == "count":
         return Block(stored[:, None], np.ones((1, 1, *region.shape), dtype=bool))
     error = stored[None, None]
@@ -88,7 +88,15 @@ def _encoder_of(node: Expr) -> str:
 def _decode(node: Expr, block: Block) -> Block:
     args = node.args
     codec = codec_by_hash(_encoder_of(node))
-    return Block(codec.decode(block.values[:, 0], args["dekads"] or None, args["bands"] or None), block.valid)
+    wanted = args["dekads"] or None, args["bands"] or None
+    return Block(codec.decode(block.values[:, 0], *wanted, args["decoder"] or "full"), block.valid)
+
+
+def _uncertainty(node: Expr, block: Block) -> Block:
+    codec, given = codec_by_hash(_encoder_of(node)), infer(node)
+    first = window_of_steps(dt.date.fromisoformat(infer(node.src[0]).time[0]), codec.steps)
+    dekads = dekad_index(np.array(given.time, dtype="datetime64[D]"), first)
+    return Block(codec.interval(block.values[:, 0], dekads.tolist(), given.bands), block.valid)
 
 
 def _embedding(node: Expr, block: Block) -> Block:
@@ -105,6 +113,7 @@ def _choose(node: Expr, block: Block) -> Block:
 
 ONE_INPUT: dict[str, Callable[[Expr, Block], Block]] = {
     "decode": _decode,
+    "uncertainty": _uncertainty,
     "embedding": _embedding,
     "select": _choose,
     "filter_date": _choose,

@@ -15,7 +15,9 @@ from .pushing import rebuild
 
 __all__ = ["place_early"]
 
-_CHOOSING = frozenset({"decode", "embedding", "select", "filter_date", "rename", "stack", "add_bands", "update_mask"})
+_CHOOSING = frozenset(
+    {"decode", "uncertainty", "embedding", "select", "filter_date", "rename", "stack", "add_bands", "update_mask"}
+)
 
 
 def _passes(inner: Expr) -> bool:

@@ -63,13 +63,13 @@ def _narrow_decodes(root: Expr) -> Expr:
     users = consumers_of(root)
     narrowed: dict[str, Expr] = {}
     for node in postorder(root):
-        if node.op == "decode" and not node.args["dekads"]:
+        if node.op in ("decode", "uncertainty") and not (node.args["dekads"] or node.args.get("date")):
             given = infer(node)
             times, bands = _demand(node, root, users)
             dekads = tuple(i for i, time in enumerate(given.time) if time in times)
             names = tuple(band for band in given.bands if band in bands)
             chosen = {"dekads": dekads if len(times) < len(given.time) else (), "bands": names}
-            narrowed[node.key] = Expr("decode", node.src, chosen)
+            narrowed[node.key] = Expr(node.op, node.src, {**node.args, **chosen})
     done: dict[str, Expr] = {}
     for node in postorder(root):
         sources = tuple(done[source.key] for source in node.src)

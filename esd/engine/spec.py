@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from esd.errors import EsdError, ExpressionError
 from esd.expr import Expr, postorder
 from esd.operator import Tile, get_operator
@@ -41,7 +39,7 @@ def _lengths_fit(node: Expr, given: CubeType, inputs: list[CubeType]) -> bool:
 
 
 def _converts_codes(node: Expr, _given: CubeType, inputs: list[CubeType]) -> bool:
-    wants_codes = node.op in ("decode", "embedding", "lookup", "step_lookup")
+    wants_codes = node.op in ("decode", "uncertainty", "embedding", "lookup", "step_lookup")
     return not wants_codes or all(source.space is Space.CODES for source in inputs)
 
 
@@ -57,7 +55,7 @@ SPEC: tuple[Invariant, ...] = (
     Invariant("times and bands are equal or one", _lengths_fit),
     Invariant("there is a time and a band", lambda _node, given, _inputs: bool(given.time) and bool(given.bands)),
     Invariant("a constant is a number", lambda node, _given, _inputs: node.op != "constant" or not node.src),
-    Invariant("codes are uint16", lambda _node, given, _i: given.space is not Space.CODES or given.dtype == np.uint16),
+    Invariant("codes are labels", lambda _node, given, _i: given.space is not Space.CODES or given.dtype.kind == "u"),
 )
 
 

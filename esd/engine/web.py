@@ -13,6 +13,7 @@ from esd.errors import GridError
 from .answer import compute
 from .cache import ResultCache, shared_cache
 from .execute import Raster
+from .looking import decoded_by, for_looking
 from .resample import footprint_region
 from .stop import CancelToken
 
@@ -61,8 +62,10 @@ def tile(
     cancel: CancelToken | None = None,
     cache: ResultCache | None = None,
     exact: bool = False,
+    decoder: str | None = None,
 ) -> Raster:
     """Compute a map tile; see `Image.tile`."""
+    image = for_looking(image) if decoder is None else decoded_by(image, decoder)
     geobox, grid = tile_geobox(z, x, y, size), image.type.grid
     if grid is not None and grid.crs is not None and footprint_region(grid, geobox).size == 0:
         return _nothing(image, geobox)
