@@ -70,8 +70,8 @@ class Training:
     of a partly hidden pixel-year lies from that of all its observations, by the averaged network; `usage` weighs
     how far each number of the embedding, sorted over the pixels of a source, lies from even use of its levels;
     `land_cover` the cross entropy of a linear classifier on the embedding, thrown away afterwards. `precision` "bf16"
-    halves the time on processors that have it. `minutes` stops a run early (0: never); a run that it stopped is not reproducible.
-    `patience` stops it after as many reports without a lower error on the calibration pixels (0: never).
+    halves the time on processors that have it. `minutes` stops a run early (0: never); a run that it stopped is not
+    reproducible. `patience` stops it after as many reports without a lower error on the calibration pixels (0: never).
     """
 
     steps: int
