@@ -23,6 +23,10 @@ LIGHT = 0.5
 DISTILLED = 0.3
 """What the full decoder's output on every dekad counts beside the observations in training the fast decoder."""
 LABEL_SMOOTHING = 0.1
+FEWEST_RANKED = 16
+"""Pixels of a source in a batch below which their ranks say nothing."""
+EDGE = 0.1
+"""Levels by which the outermost goal stays inside of the bound, which no latent reaches."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,25 @@ def _unsteadiness(model: ESDNet, average: ESDNet, latent: Tensor, everything: Te
     return (model.bounded(latent[changed]) - steady).square().mean()
 
 
+def _uneven_usage(model: ESDNet, latent: Tensor, origins: Tensor) -> Tensor:
+    """Return the mean squared distance of each number of the embedding, sorted over a source, from even use of its levels.
+
+    Codes that crowd on a few levels waste bits; and embeddings could be held steady by shrinking them all.
+    """
+    bounded = model.bounded(latent)
+    count = torch.tensor(model.levels)
+    half = count // 2
+    terms = []
+    for origin in origins.unique():
+        ordered = bounded[origins == origin].sort(dim=0).values
+        if len(ordered) < FEWEST_RANKED:
+            continue
+        rank = (torch.arange(len(ordered)) + 0.5) / len(ordered)
+        level = (rank[:, None] * count - 0.5).clamp(torch.full_like(half, 0) + EDGE, count - 1 - EDGE)
+        terms.append((ordered - ((level - half) / half)[:, None]).square().mean() * len(ordered))
+    return torch.stack(terms).sum() / len(origins) if terms else latent.new_zeros(())
+
+
 def total_loss(
     model: ESDNet,
     average: ESDNet,
@@ -89,6 +112,8 @@ def total_loss(
     changed = torch.from_numpy((batch.shown != batch.weights).any(axis=(0, 1)))
     if training.consistency > 0 and changed.any():
         loss = loss + training.consistency * _unsteadiness(model, average, latent, everything, changed)
+    if training.usage > 0:
+        loss = loss + training.usage * _uneven_usage(model, latent, torch.from_numpy(batch.origins))
     if classifier is not None:
         classes = torch.from_numpy(batch.classes)
         known = classes >= 0

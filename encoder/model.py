@@ -27,6 +27,8 @@ Layer = tuple[str | int, ...]
 time steps to those of the codes, ("unfold", width) back, ("flatten", width) from all time steps to one, ("expand",
 time steps, width) back, ("mix", hidden width), ("linear", width) or ("relu",)."""
 
+BOUND_MARGIN = 1e-3
+"""Share by which the quantizer's bound lies outside of the outermost levels."""
 Shape = tuple[int, int]
 """(time steps, channels) of one pixel between two layers."""
 
@@ -228,9 +230,15 @@ class ESDNet(nn.Module):
         return cast(Tensor, self.networks["encoder"](features)).float()
 
     def bounded(self, latent: Tensor) -> Tensor:
-        """Return the FSQ values of a latent before they are rounded to levels, about -1 to 1, same shape."""
-        half = torch.tensor([level // 2 for level in self.levels])
-        return cast(Tensor, self.quantizer.bound(latent)) / half
+        """Return the FSQ values of a latent before they are rounded to levels, about -1 to 1, same shape.
+
+        Source: Mentzer et al., "Finite Scalar Quantization" (2023), appendix A; as the quantizer does it.
+        """
+        levels = torch.tensor(self.levels)
+        half_range = (levels - 1) * (1 + BOUND_MARGIN) / 2
+        offset = torch.where(levels % 2 == 0, 0.5, 0.0)
+        bounded = (latent + (offset / half_range).atanh()).tanh() * half_range - offset
+        return bounded / (levels // 2)
 
     def quantize(self, latent: Tensor) -> Tensor:
         """Return the FSQ values of a latent, same shape; gradients pass straight through the rounding."""

@@ -249,13 +249,15 @@ def vary(values: Floats, weights: Weights, how: Augmentation, rng: np.random.Gen
 class Batch:
     """What one step of training sees: `values` and `weights` as observed, `shown` the weights the encoder gets.
 
-    `classes` [n] are land-cover classes by number, -1 where there is none to learn from.
+    `classes` [n] are land-cover classes by number, -1 where there is none to learn from; `origins` [n] the number of the
+    source of each pixel.
     """
 
     values: Floats
     weights: Weights
     shown: Weights
     classes: npt.NDArray[np.int64]
+    origins: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -289,4 +291,4 @@ def draw_batch(sources: Sequence[Source], sampling: Sampling, rng: np.random.Gen
     parts = [_draw(source, int(count), sampling, rng) for source, count in zip(sources, counts, strict=True)]
     values, weights = (np.concatenate([part[place] for part in parts], axis=2) for place in (0, 1))
     classes = np.concatenate([part[2] for part in parts])
-    return Batch(values, weights, hide(weights, sampling.hiding, rng), classes)
+    return Batch(values, weights, hide(weights, sampling.hiding, rng), classes, np.repeat(np.arange(len(counts)), counts))

@@ -123,6 +123,14 @@ def test_the_numpy_codebook_is_that_of_the_quantizer(codec: Codec) -> None:
     np.testing.assert_array_equal(codec.fsq.codebook, network().quantizer.implicit_codebook.numpy())
 
 
+def test_values_before_rounding_are_at_most_half_a_level_away() -> None:
+    model = network()
+    latent = torch.randn(200, 12, 6, generator=torch.Generator().manual_seed(2)) * 2
+    away = (model.bounded(latent) - model.quantize(latent)).abs() * (torch.tensor(LEVELS) // 2)
+    assert float(away.max()) <= 0.5 + 1e-4
+    assert float(away.mean()) > 0.1
+
+
 def test_the_same_weights_give_the_same_bytes() -> None:
     assert codec_bytes("a", network(5), NORMAL) == codec_bytes("a", network(5), NORMAL)
 

@@ -208,6 +208,20 @@ def test_consistency_holds_the_embedding_steady_under_hidden_observations(tmp_pa
     assert spread(20.0) < 0.8 * spread(0.0)
 
 
+def test_codes_spread_over_their_levels_where_usage_counts(tmp_path: Path) -> None:
+    def bits(weight: float) -> float:
+        fitted = fit([waves()], config(steps=200, usage=weight), tmp_path / f"checkpoint{weight}")
+        pixels = fitted.training[0]
+        with torch.no_grad():
+            values = fitted.model.quantize(
+                fitted.model.latent(features(pixels.values, pixels.weights, fitted.normalization))
+            )
+        shares = [np.unique(column, return_counts=True)[1] / len(column) for column in values.flatten(1).numpy().T]
+        return float(np.mean([-(share * np.log2(share)).sum() for share in shares]))
+
+    assert bits(3.0) > bits(0.0) + 0.1
+
+
 def test_a_rung_starts_from_the_weights_that_fit(tmp_path: Path) -> None:
     first = train([waves()], config(steps=20), tmp_path / "first")
     document = copy.deepcopy(DOCUMENT)
