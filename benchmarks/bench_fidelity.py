@@ -32,6 +32,10 @@ def bar(figure: float, direction: str, limit: float, **more: Any) -> Bar:
     return {"figure": round(figure, 5), "bar": f"{direction} {limit:g}", "met": bool(met), **more}
 
 
+def interval(row: Mapping[str, float]) -> list[float]:
+    return [round(row["low"], 4), round(row["high"], 4)]
+
+
 def reconstruction(found: Mapping[str, Any], size: float, classical: Mapping[str, Any]) -> dict[str, Bar]:
     """Bars of the reconstruction of the labelled table; the absolute ones are those of 24 bytes."""
     full = found["reconstruction"]["full"]
@@ -49,10 +53,12 @@ def reconstruction(found: Mapping[str, Any], size: float, classical: Mapping[str
     return bars
 
 
-def raw_observations(found: Mapping[str, Any]) -> dict[str, Bar]:
+def raw_observations(found: Mapping[str, Any], classical: Mapping[str, Any]) -> dict[str, Bar]:
     """Bars of the scenes, whose series nobody filled."""
     full = found["reconstruction"]["full"]
+    rmse = full["whole"]["visible_clear"]["rmse"] / classical["PCA"]["visible_clear"]["rmse"]
     return {
+        "raw_rmse_over_pca": bar(rmse, SMALLER, 0.85),
         "raw_visible_mae": bar(full["whole"]["visible_clear"]["mae"], SMALLER, 0.013),
         "raw_hidden_clean_mae": bar(full["partly"]["hidden_clean_summer"]["mae"], SMALLER, 0.0145),
     }
@@ -62,16 +68,14 @@ def land_cover(found: Mapping[str, Any]) -> dict[str, Bar]:
     """Bars of classification: not below raw by any classifier, and the best of both."""
     ours, raw = found["classification"]["embedding"], found["classification"]["raw"]
     gains = ours["difference"]
-    bars = {
-        f"overall_{key}": bar(row["mean"], LARGER, 0.0, interval=[row["low"], row["high"]]) for key, row in gains.items()
-    }
+    bars = {f"overall_{key}": bar(row["mean"], LARGER, 0.0, interval=interval(row)) for key, row in gains.items()}
     of_both = {"embedding": [ours["best"], ours[ours["best"]]["overall"]], "raw": [raw["best"], raw[raw["best"]]["overall"]]}
     best = gains["best"]
-    bars["overall_best"] = bar(best["mean"], LARGER, 0.028, interval=[best["low"], best["high"]], **of_both)
+    bars["overall_best"] = bar(best["mean"], LARGER, 0.028, interval=interval(best), **of_both)
     for size, sets in found["few-shot"].items():
         row = sets["embedding"]["difference"]["best"]
         names = {name: [sets[name]["best"], sets[name][sets[name]["best"]]["mean"]] for name in ("embedding", "raw")}
-        bars[f"few_shot_{size}"] = bar(row["mean"], LARGER, 0.03, interval=[row["low"], row["high"]], **names)
+        bars[f"few_shot_{size}"] = bar(row["mean"], LARGER, 0.03, interval=interval(row), **names)
     return bars
 
 
@@ -126,7 +130,11 @@ def measure(folder: Path, encoder: Sequence[Runtime], fold: int, effort: Effort)
     labelled = evaluation(encoder, pantanal, fold, effort=effort)
     chip = evaluation(encoder, scenes, fold, effort=effort)
     other = evaluation(encoder, modis, fold, ("reconstruction",), effort)
-    bars = reconstruction(labelled, size, beside[pantanal.source.name]) | raw_observations(chip) | land_cover(labelled)
+    bars = (
+        reconstruction(labelled, size, beside[pantanal.source.name])
+        | raw_observations(chip, beside[scenes.source.name])
+        | land_cover(labelled)
+    )
     bars |= stability(labelled, "pantanal") | stability(chip, "espa") | calibration(labelled)
     return {
         "encoder": encoder[0].id,

@@ -28,7 +28,7 @@ CLOUDY_BLUE = 0.2
 class Score:
     """Error of reflectance over `count` observed values.
 
-    `mae` and `rmse` are over all values of all bands; `cc` is the mean of the six bands' Pearson correlations; the
+    `mae` and `rmse` are over all values of all bands; `cc` is the mean of the observed bands' Pearson correlations; the
     `band_` fields hold the same by band, in the order of BANDS. NaN where there is nothing to score.
     """
 
@@ -66,7 +66,8 @@ def score(predicted: Floats, values: Floats, chosen: Mask) -> Score:
         band_cc.append(_correlation(guess, truth))
     count = int(chosen.sum())
     mae, rmse = (absolute / count, float(np.sqrt(squared / count))) if count else (float("nan"), float("nan"))
-    cc = float(np.mean(band_cc))
+    known = [found for found in band_cc if not np.isnan(found)]
+    cc = float(np.mean(known)) if known else float("nan")
     return Score(count, mae, rmse, cc, tuple(band_mae), tuple(band_rmse), tuple(band_cc))
 
 

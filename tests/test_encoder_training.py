@@ -147,7 +147,7 @@ def test_lloyd_max_levels_of_a_normal_variable_are_those_of_the_literature() -> 
 def test_principal_components_use_all_their_bits_and_gain_from_more() -> None:
     pixels = waves(600)
     small, large = (PrincipalComponents.fit(pixels.values, pixels.weights, size) for size in (3, 12))
-    bits = [sum(math.log2(level.size) for level in codec.levels) for codec in (small, large)]
+    bits = [sum(math.log2(level.size) for level in codec.quantizer.levels) for codec in (small, large)]
     assert bits == [24, 96]
     errors = [
         score(codec.reconstruct(pixels.values, pixels.weights), pixels.values, pixels.weights > 0).rmse

@@ -104,6 +104,16 @@ def test_the_parts_of_a_breakdown_are_all_of_it(way: str) -> None:
         assert sum(row["values"] for row in found[kind][way].values()) == found[kind]["values"]
 
 
+def test_a_band_that_was_never_seen_does_not_spoil_the_correlation() -> None:
+    source = pixels(20)
+    weights = source.weights.copy()
+    weights[:, [1, 4]] = 0
+    predicted = source.values + np.float32(0.01)
+    found = fidelity(predicted, source.values, weights, weights)["visible"]
+    assert found["cc"] == pytest.approx(1, abs=1e-5)
+    assert set(found["band"]) == {"blue", "red", "nir", "swir2"}
+
+
 def test_seasons_follow_the_month_in_which_a_window_begins() -> None:
     assert list(months(7)[[0, 2, 3, 35]]) == [7, 7, 8, 6]
     found = seasons(7)
