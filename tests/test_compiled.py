@@ -97,6 +97,18 @@ def test_totals_are_equal_to_the_byte(shape: tuple[int, int], dtype: str) -> Non
             assert np.isclose(fast.values.item(), float(expected()), rtol=1e-6)
 
 
+def test_validity_that_follows_from_values_is_part_of_a_run() -> None:
+    rng = np.random.default_rng(8)
+    a, b = leaf(rng, 30, 40, "f4", (3, 2)), leaf(rng, 30, 40, "f4", (1, 2))
+    image = esd.call("where", (a > 0) & (b < 1), a / b, 0.5).update_mask(b != 0).unmask(2.0) * 3
+    assert image.type.dtype == np.float32
+    root = optimize(lower(image.expr))
+    assert list(fuse.runs_of(root)) == [root.key]
+    assert_same(image, "one run")
+    assert_same(esd.call("logical_xor", a > 0, 2.0).self_mask() | (b > 0), "a number is true")
+    assert_same(a.update_mask(b > 0).median() + b.is_valid(), "reduced")
+
+
 def test_code_is_compiled_once_for_a_structure_and_kept_between_processes(
     tmp_path: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,7 +81,7 @@ class Builder:
             rounded = float(dtype.type(number))
             literal = "0x" + struct.pack(">d", rounded).hex().upper()
         else:
-            literal = str(int(number))
+            literal = str(int(bool(number) if dtype.kind == "b" else number))
         return Value("<" + ", ".join([f"{scalar} {literal}"] * self.lanes) + ">", dtype)
 
     def binary(self, instruction: str, one: Value, other: Value) -> Value:

@@ -31,7 +31,7 @@ class Cell:
     def truth(self, b: Builder) -> Value:
         """Return where the values are not zero."""
         if not isinstance(self.value, Value):
-            return b.constant(self.value != 0, BOOL)
+            return b.constant(self.value, BOOL)
         zero = b.constant(0, self.value.dtype)
         return self.value if self.value.dtype == BOOL else EMITTERS["neq"](b, [self.value, zero], {})
 
@@ -81,7 +81,7 @@ def _unmask(b: Builder, cells: Sequence[Cell], params: Params, dtype: np.dtype[A
     number = params["value"]
     if dtype.kind in "iu" and not (float(number).is_integer() and np.iinfo(dtype).min <= number <= np.iinfo(dtype).max):
         raise UnsupportedError(f"{number} in {dtype}")
-    filler = b.constant(number != 0 if dtype == BOOL else number, dtype)
+    filler = b.constant(number, dtype)
     return Cell(b.choose(cell.valid, cell.as_dtype(b, dtype), filler), b.constant(True, BOOL))
 
 
