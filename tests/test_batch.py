@@ -124,6 +124,24 @@ def test_a_geotiff_is_a_cloud_optimized_one(large: Cube, tmp_path: Path) -> None
         assert not file.tags(1, ns="TIFF").get("IFD_OFFSET", "").startswith("-")
 
 
+def test_smaller_copies_average_numbers_and_choose_among_classes(tmp_path: Path) -> None:
+    grid = geobox_from_bounds(0, 0, 512 * 30, 512 * 30, "EPSG:32631", 30)
+    rng = np.random.default_rng(0)
+    valid = rng.random((512, 512)) > 0.2
+    for dtype, averaged in (("float32", True), ("uint8", False), ("bool", False)):
+        values = rng.integers(0, 2 if dtype == "bool" else 9, (512, 512)).astype(dtype)
+        path = esd.from_array(values, grid, ["n"], valid=valid).to_geotiff(tmp_path / f"{dtype}.tif")
+        with rasterio.open(path, overview_level=0) as file:
+            small = file.read(1)
+        four = np.ma.MaskedArray(values, ~valid).reshape(256, 2, 256, 2)
+        mean = four.mean(axis=(1, 3)).filled(np.nan)
+        if averaged:
+            assert np.allclose(small, mean, rtol=1e-6, equal_nan=True)
+        else:
+            choices = np.where(valid, values, 255 if dtype == "bool" else 0).reshape(256, 2, 256, 2)
+            assert (choices == small[:, None, :, None]).any(axis=(1, 3)).all()
+
+
 WORK = """
     import sys, os, signal
     sys.path.insert(0, {tests!r})

@@ -93,7 +93,12 @@ def _conversions(written: Expr, lowered: Expr, root: Expr) -> str:
 def _costs(plan: Plan) -> list[str]:
     halo = sum(halo_of(node) for node in postorder(plan.root))
     per_pixel = len(plan.type.time) * len(plan.type.bands) * plan.type.dtype.itemsize
+    groups = [
+        len(infer(node.src[0]).time) for node in postorder(plan.root) if node.op == "accumulate" and len(node.src) == 1
+    ]
+    streamed = [f"streamed     reducers of deep stacks, in groups of {max(groups)} times"] if groups else []
     return [
+        *streamed,
         f"tiles        {len(plan.tiles)} of {plan.tile} pixels, halo {halo}, {plan.threads} at a time",
         f"read         {plan.read_bytes / 1e6:.1f} MB before compression",
         f"result       {per_pixel * plan.region.size / 1e6:.1f} MB, {plan.region.size:,} pixels",

@@ -11,7 +11,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from esd.errors import CubeError
-from esd.space import CubeType
+from esd.space import CubeType, Space
 
 from .batch import Job, Progress, job_for, locked, part_folder, run_job
 from .execute import region_for
@@ -117,7 +117,7 @@ def write_geotiff(
     max_memory: int | None = None,
     resampling: str = "nearest",
     nodata: float | None = None,
-    overviews: str = "nearest",
+    overviews: str | None = None,
     colors: dict[int, tuple[int, int, int, int]] | None = None,
     tags: dict[str, str] | None = None,
     executor: Any = None,
@@ -128,7 +128,9 @@ def write_geotiff(
     """Write an image as a Cloud Optimized GeoTIFF; see `Image.to_geotiff`.
 
     Times and bands become bands, time slowest. What is not valid becomes `nodata` (NaN for floats, 255 for booleans, else 0
-    unless given). `overviews` is the resampling of the smaller copies. A colour table makes one uint8 band a paletted map.
+    unless given). `overviews` is the resampling of the smaller copies, by default `average` for floats, which leaves out what
+    is not valid, and `nearest` for what must not be averaged: codes, classes, positions, truth. A colour table makes one
+    uint8 band a paletted map.
     """
     path = path.absolute()
     image, region = region_for(image, geobox, resampling)
@@ -138,10 +140,15 @@ def write_geotiff(
     job = job_for(image.expr, region, folder, fill, executor_of(executor), tile, max_memory, names=_numbered)
     with locked(folder):
         run_job(job, folder, progress, stop_after(deadline, cancel))
-        final = _assemble(job, folder, overviews, colors, tags or {})
+        final = _assemble(job, folder, overviews or overview_policy(image.type), colors, tags or {})
         final.replace(path)
         shutil.rmtree(folder)
     return path
+
+
+def overview_policy(given: CubeType) -> str:
+    """Return how a result is made smaller unless the user says otherwise."""
+    return "average" if given.dtype.kind == "f" and given.space is not Space.CODES else "nearest"
 
 
 def _assemble(
