@@ -47,7 +47,7 @@ SHRINKAGE = 0.05
 """Weight of "no surprise" against one neighbour's in the middle of a Gaussian of one pixel."""
 REACH = 2.0
 """Standard deviations after which a Gaussian ends."""
-COARSE_SHRINKAGE = 0.25
+COARSE_SHRINKAGE = 1.0
 """Squares of BAND_SCALES: coarse surprises smaller than this in all prove no slope."""
 STEEPEST = 1.5
 STRIP_PIXELS = 4096

@@ -35,6 +35,8 @@ BYTES_OF_A_READ = 160
 """A pixel of one scene while it is read: raw numbers, their masks, and the copy that is placed on the grid."""
 BYTES_OF_A_FILLED_WINDOW = 3_600
 """A pixel of one window while a block is filled: two sensors' dekads, their noise, and what is expected."""
+BYTES_OF_A_FILLED_STRIP = 20_000_000
+"""The same for the strip of rows that one thread predicts at a time."""
 AS_IT_IS = Recipe()
 WORKERS = min(4, os.cpu_count() or 1)
 """Threads that read scenes, and then composite and encode strips of rows."""
@@ -79,9 +81,9 @@ class IngestPlan:
         side = self.block + 2 * self.recipe.margin
         pixels = min(side, self.geobox.shape.y) * min(side, self.geobox.shape.x)
         held = self.most_scenes * BYTES_OF_AN_OBSERVATION + WORKERS * BYTES_OF_A_READ
-        if self.recipe.fills:
-            held += BYTES_OF_A_FILLED_WINDOW * (2 * self.recipe.reach + 1)
-        return pixels * held + BYTES_OF_THE_REST
+        filled = (2 * self.recipe.reach + 1) if self.recipe.fills else 0
+        strips = filled * WORKERS * BYTES_OF_A_FILLED_STRIP
+        return pixels * (held + filled * BYTES_OF_A_FILLED_WINDOW) + strips + BYTES_OF_THE_REST
 
     @cached_property
     def scene_bytes(self) -> dict[str, int]:
