@@ -55,13 +55,12 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 }
 """Arguments of those that need some, after their images."""
 
-ENGINES_OWN = frozenset({"array", "stored", "lookup", "step_lookup", "load", "constant"})
-"""Leaves, and what the engine makes itself."""
+LEAVES = frozenset({"array", "stored", "load", "constant"})
 
 
 def named_operators() -> list[str]:
     """Return the operators that users call by name."""
-    return [name for name, op in esd.operators().items() if name not in ENGINES_OWN and op.group != "user"]
+    return [name for name, op in esd.operators().items() if name not in LEAVES and op.group != "user"]
 
 
 def candidates(cube: Cube) -> list[Image]:

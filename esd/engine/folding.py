@@ -21,7 +21,7 @@ from esd.cube import codec_by_hash
 from esd.errors import EncoderError
 from esd.expr import Expr, postorder
 from esd.grid import region_of
-from esd.operator import Tile, get_operator, operator
+from esd.operator import ENGINE, Tile, get_operator, operator
 from esd.space import CubeType, Space
 from esd.structure import ArraySource
 
@@ -98,7 +98,7 @@ def _lookup_rule(_image: CubeType, *, table: CodeTable) -> CubeType:
     return infer(table.expr)
 
 
-@operator("structure", Tile.STRUCTURE, _lookup_rule, Space.ANY)
+@operator(ENGINE, Tile.STRUCTURE, _lookup_rule, Space.ANY)
 def lookup(image: Block, table: CodeTable) -> Block:
     """Look the codes up in a table; the engine puts this in where what is asked depends on one code a step."""
     codes = image.values[:, 0]

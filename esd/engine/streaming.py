@@ -17,7 +17,7 @@ import numpy as np
 
 from esd.block import Array, Block, Mask
 from esd.expr import Expr
-from esd.operator import Tile, get_operator, operator
+from esd.operator import ENGINE, Tile, get_operator, operator
 from esd.reducer import State, get_reducer
 from esd.space import CubeType, Space
 
@@ -109,7 +109,7 @@ def _accumulate_rule(*_given: CubeType, reduction: Reduction, **_args: int) -> C
     return CubeType(source.grid, source.time[:1], bands, reduction.state_dtype, Space.VALUE)
 
 
-@operator("reducer", Tile.TIME, _accumulate_rule, Space.ANY, work=_work, interpreted="a group's state is on its way")
+@operator(ENGINE, Tile.TIME, _accumulate_rule, Space.ANY, work=_work, interpreted="a group's state is on its way")
 def accumulate(*images: Block, reduction: Reduction, seen: int) -> Block:
     """Take the next times into the state of a reducer; the engine puts this in for stacks too deep for the memory."""
     state, part = (None, images[0]) if len(images) == 1 else images
@@ -123,7 +123,7 @@ def _accumulated_rule(_state: CubeType, *, reduction: Reduction) -> CubeType:
     return infer(reduction.expr)
 
 
-@operator("reducer", Tile.TIME, _accumulated_rule, Space.ANY, interpreted="one pass over a state is as fast in NumPy")
+@operator(ENGINE, Tile.TIME, _accumulated_rule, Space.ANY, interpreted="one pass over a state is as fast in NumPy")
 def accumulated(state: Block, reduction: Reduction) -> Block:
     """Turn the state of a reducer into its result; the engine puts this in for stacks too deep for the memory."""
     source = reduction.source
@@ -136,7 +136,7 @@ def _pick_rule(image: CubeType, *, start: int, end: int) -> CubeType:
     return image.with_(time=image.time[start:end])
 
 
-@operator("structure", Tile.STRUCTURE, _pick_rule, Space.ANY)
+@operator(ENGINE, Tile.STRUCTURE, _pick_rule, Space.ANY)
 def pick_times(image: Block, start: int, end: int) -> Block:
     """Choose the times at positions `start` to `end`; the engine puts this in where a stack is looked at in groups."""
     return image.pick(times=range(start, end))
