@@ -31,7 +31,7 @@ from .steps import step_table
 __all__ = ["CodeTable", "fold_tables"]
 
 SEPARABLE = frozenset({"select", "rename", "add_bands", "where", "logical_and", "logical_or", "self_mask", "update_mask"})
-"""Operators beside the primitives that act on each step by itself and turn what is not valid into something not valid."""
+"""Operators beside the primitives that act on each step by itself."""
 
 
 def _codebook(leaf: Expr) -> Expr:
@@ -112,7 +112,14 @@ def lookup(image: Block, table: CodeTable) -> Block:
 
 
 def _separable(node: Expr) -> bool:
+    """Tell whether a node acts on each step by itself, and is not valid where there is no code.
+
+    Logic with a constant may be valid there: `unknown or True` is True.
+    """
     declared = get_operator(node.op)
+    deciding = {"logical_and": node.src, "logical_or": node.src, "where": node.src[:1]}.get(node.op, ())
+    if any(source.op == "constant" for source in deciding):
+        return False
     return node.op in SEPARABLE or declared.function is not None
 
 
