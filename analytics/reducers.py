@@ -110,14 +110,20 @@ def _truth(name: str, doc: str, every: bool) -> Reducer:
     return Reducer(name, doc, partial(_truth_chunk, every=every), partial(_truth_combine, every=every), _truth_final)
 
 
+def _of_all(name: str, doc: str, finalize: Callable[[State], tuple[Array, Mask]], keeps_space: bool = False) -> Reducer:
+    """A reducer that has to see all times at once."""
+    reason = "passes over all times, which NumPy makes in vectors already"
+    return Reducer(name, doc, _whole, None, finalize, keeps_space, reason)
+
+
 for _reducer in (
     Reducer("product", "Product of the valid values (float64 if whole).", _product_chunk, _product_combine, _product_final),
     _truth("all", "Whether all valid values are true (not 0).", every=True),
     _truth("any", "Whether any valid value is true (not 0).", every=False),
-    Reducer("mode", "Most frequent valid value; the smallest of equally frequent ones.", _whole, None, _mode_final, True),
-    Reducer("count_distinct", "Number of different valid values; 0, and valid, for none.", _whole, None, _distinct_final),
-    Reducer("skew", "Skewness of the valid values (ddof 0).", _whole, None, partial(_moment_final, power=3)),
-    Reducer("kurtosis", "Excess kurtosis of the valid values (ddof 0).", _whole, None, partial(_moment_final, power=4)),
+    _of_all("mode", "Most frequent valid value; the smallest of equally frequent ones.", _mode_final, keeps_space=True),
+    _of_all("count_distinct", "Number of different valid values; 0, and valid, for none.", _distinct_final),
+    _of_all("skew", "Skewness of the valid values (ddof 0).", partial(_moment_final, power=3)),
+    _of_all("kurtosis", "Excess kurtosis of the valid values (ddof 0).", partial(_moment_final, power=4)),
 ):
     REDUCERS[_reducer.name] = _reducer
 
