@@ -1,6 +1,6 @@
 """Operators and analyses: importing this package declares the operators."""
 
-from . import arithmetic, components, convolution, embedding, focal, logic, morphology, spectral, temporal, texture
+from . import arithmetic, components, convolution, embedding, focal, logic, morphology, spectral, temporal, terrain, texture
 from .change import Calibration, Change, change_threshold, detect_change
 from .classify import METHODS, Classifier, train_classifier
 from .few_shot import FewShotReport, few_shot_report
@@ -23,6 +23,7 @@ __all__ = [
     "morphology",
     "spectral",
     "temporal",
+    "terrain",
     "texture",
     "train_classifier",
 ]

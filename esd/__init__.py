@@ -17,15 +17,18 @@ from .image import Image, call, composite, from_array
 from .operator import get_operator, operators
 from .text import parse
 from .udf import udf_aggregate, udf_focal, udf_pixel, udf_time
+from .vector import FeatureCollection, features
 
 __all__ = [
     "Cube",
     "EsdError",
+    "FeatureCollection",
     "Image",
     "ImageCollection",
     "__version__",
     "call",
     "composite",
+    "features",
     "from_array",
     "get_operator",
     "open",
