@@ -17,6 +17,7 @@ from . import (
     special,
     spectral,
     temporal,
+    terrain,
     texture,
     trigonometric,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "special",
     "spectral",
     "temporal",
+    "terrain",
     "texture",
     "train_classifier",
     "trigonometric",

@@ -18,15 +18,18 @@ from .operator import get_operator, operators
 from .process_graph import from_process_graph
 from .text import parse
 from .udf import udf_aggregate, udf_focal, udf_pixel, udf_time
+from .vector import FeatureCollection, features
 
 __all__ = [
     "Cube",
     "EsdError",
+    "FeatureCollection",
     "Image",
     "ImageCollection",
     "__version__",
     "call",
     "composite",
+    "features",
     "from_array",
     "from_process_graph",
     "get_operator",
