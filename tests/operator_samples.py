@@ -77,7 +77,8 @@ def call_of(name: str, cube: Cube, objects: Mapping[str, Any]) -> Image:
     error: EsdError | None = None
     for image in candidates(cube):
         try:
-            return esd.call(name, *[image] * (1 if declared.variadic else len(declared.inputs)), *arguments)
+            copies = 1 if name == "add_bands" else 2 if declared.variadic else len(declared.inputs)
+            return esd.call(name, *[image] * copies, *arguments)
         except EsdError as refused:
             error = refused
     assert error is not None
