@@ -20,6 +20,7 @@ from . import (
     spectral,
     temporal,
     texture,
+    trends,
     trigonometric,
 )
 from .change import Calibration, Change, change_threshold, detect_change
@@ -55,5 +56,6 @@ __all__ = [
     "temporal",
     "texture",
     "train_classifier",
+    "trends",
     "trigonometric",
 ]

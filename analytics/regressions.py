@@ -18,7 +18,7 @@ from esd.errors import ExpressionError
 from esd.operator import Tile, operator
 from esd.space import CubeType, Space
 
-__all__: list[str] = []
+__all__ = ["WHOLE_SERIES", "centred", "correlation_type", "in_order", "together"]
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -36,12 +36,13 @@ def _paired(name: str, types: Sequence[CubeType]) -> CubeType:
     return given.with_(dtype=np.dtype(np.float64), space=Space.VALUE)
 
 
-def _correlation_type(name: str, a: CubeType, b: CubeType) -> CubeType:
+def correlation_type(name: str, a: CubeType, b: CubeType) -> CubeType:
+    """Return the type of one number for two series of as many times, float64."""
     given = _paired(name, (a, b))
     return given.with_(time=given.time[:1])
 
 
-def _sum(values: Array) -> Array:
+def in_order(values: Array) -> Array:
     """Sum over the first axis in order, so that where a tile was cut does not show."""
     total = np.zeros(values.shape[1:], dtype=np.float64)
     for plane in values:
@@ -49,32 +50,32 @@ def _sum(values: Array) -> Array:
     return total
 
 
-def _together(blocks: Sequence[Block]) -> tuple[list[Array], Mask]:
+def together(blocks: Sequence[Block]) -> tuple[list[Array], Mask]:
     """Return the values of several series, float64 and 0 where one of them is not valid, and where all are."""
     values = np.broadcast_arrays(*(block.values for block in blocks))
     valid = np.logical_and.reduce(np.broadcast_arrays(*(block.full_valid for block in blocks)))
     return [np.where(valid, one, 0).astype(np.float64) for one in values], valid
 
 
-def _centred(values: Array, valid: Mask) -> tuple[Array, Array]:
+def centred(values: Array, valid: Mask) -> tuple[Array, Array]:
     """Return deviations from the mean, 0 where not valid, and the mean."""
-    mean = _sum(values) / np.maximum(valid.sum(axis=0), 1)
+    mean = in_order(values) / np.maximum(valid.sum(axis=0), 1)
     return np.where(valid, values - mean, 0.0), mean
 
 
 def _correlation(one: Array, other: Array, valid: Mask) -> Block:
-    x, _mean = _centred(one, valid)
-    y, _mean = _centred(other, valid)
-    spread = np.sqrt(_sum(x * x) * _sum(y * y))
+    x, _mean = centred(one, valid)
+    y, _mean = centred(other, valid)
+    spread = np.sqrt(in_order(x * x) * in_order(y * y))
     known = (valid.sum(axis=0) > 1) & ((spread > 0) | np.isnan(spread))
-    result = np.where(known, _sum(x * y) / np.where(known, spread, 1), 0)
+    result = np.where(known, in_order(x * y) / np.where(known, spread, 1), 0)
     return Block(np.clip(result, -1, 1)[None], known[None])
 
 
-@operator("reducer", Tile.TIME, lambda a, b: _correlation_type("pearson", a, b), interpreted=WHOLE_SERIES)
+@operator("reducer", Tile.TIME, lambda a, b: correlation_type("pearson", a, b), interpreted=WHOLE_SERIES)
 def pearson(a: Block, b: Block) -> Block:
     """Pearson's correlation of two series, -1 to 1; not valid for fewer than two times or where one does not vary."""
-    (one, other), valid = _together((a, b))
+    (one, other), valid = together((a, b))
     return _correlation(one, other, valid)
 
 
@@ -88,10 +89,10 @@ def _ranks(values: Array, valid: Mask) -> Array:
     return ranks
 
 
-@operator("reducer", Tile.TIME, lambda a, b: _correlation_type("spearman", a, b), interpreted=WHOLE_SERIES)
+@operator("reducer", Tile.TIME, lambda a, b: correlation_type("spearman", a, b), interpreted=WHOLE_SERIES)
 def spearman(a: Block, b: Block) -> Block:
     """Spearman's correlation: Pearson's of the ranks, equal values sharing their mean rank; validity as in `pearson`."""
-    (one, other), valid = _together((a, b))
+    (one, other), valid = together((a, b))
     return _correlation(_ranks(one, valid), _ranks(other, valid), valid)
 
 
@@ -126,9 +127,9 @@ def _coefficients(name: str, images: Sequence[CubeType]) -> CubeType:
 
 def _prepared(images: Sequence[Block]) -> tuple[Array, list[Array], list[Array], Mask]:
     """Return the centred target, the centred explaining series, all means (the target's first), and validity."""
-    values, valid = _together(images)
-    centred = [_centred(one, valid) for one in values]
-    return centred[0][0], [x for x, _mean in centred[1:]], [mean for _x, mean in centred], valid
+    values, valid = together(images)
+    apart = [centred(one, valid) for one in values]
+    return apart[0][0], [x for x, _mean in apart[1:]], [mean for _x, mean in apart], valid
 
 
 def _with_intercept(slopes: Sequence[Array], means: Sequence[Array], known: Mask) -> Block:
@@ -143,9 +144,9 @@ def _least_squares(images: Sequence[Block], penalty: float) -> Block:
     """Solve the normal equations of centred series, `penalty` added to their diagonal."""
     target, series, means, valid = _prepared(images)
     size = len(series)
-    normal = np.stack([np.stack([_sum(a * b) for b in series], axis=-1) for a in series], axis=-2)
+    normal = np.stack([np.stack([in_order(a * b) for b in series], axis=-1) for a in series], axis=-2)
     normal = normal + penalty * np.eye(size)
-    right = np.stack([_sum(a * target) for a in series], axis=-1)[..., None]
+    right = np.stack([in_order(a * target) for a in series], axis=-1)[..., None]
     finite = np.isfinite(normal).all(axis=(-1, -2)) & np.isfinite(right).all(axis=(-1, -2))
     scale = np.where(finite, np.abs(np.where(finite[..., None, None], normal, 0)).max(axis=(-1, -2)), 1)
     scaled = np.where(finite[..., None, None], normal, 0) / np.maximum(scale, 1e-300)[..., None, None]
@@ -197,15 +198,15 @@ def lasso_regression(*images: Block, penalty: float = 0.1) -> Block:
     """
     target, series, means, valid = _prepared(images)
     count = np.maximum(valid.sum(axis=0), 1)
-    squares = [_sum(x * x) / count for x in series]
+    squares = [in_order(x * x) / count for x in series]
     slopes = [np.zeros(target.shape[1:]) for _x in series]
     rest = target.copy()
-    near = CLOSE * np.sqrt(_sum(target * target) / count)
+    near = CLOSE * np.sqrt(in_order(target * target) / count)
     moving = np.isfinite(near) & (valid.sum(axis=0) > 0)
     for _sweep in range(SWEEPS):
         change = np.zeros(near.shape)
         for i, x in enumerate(series):
-            pull = _sum(x * rest) / count + squares[i] * slopes[i]
+            pull = in_order(x * rest) / count + squares[i] * slopes[i]
             shrunk = np.sign(pull) * np.maximum(np.abs(pull) - penalty, 0) / np.where(squares[i] > 0, squares[i], 1)
             new = np.where(moving, shrunk, slopes[i])
             rest = rest - x * (new - slopes[i])

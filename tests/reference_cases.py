@@ -9,9 +9,11 @@ import numpy as np
 from references import (
     KERNEL,
     Case,
+    between_percentiles,
     cholesky,
     correlated,
     counted,
+    covariance,
     eigenvalues,
     eigenvectors,
     fitted,
@@ -22,14 +24,17 @@ from references import (
     masked_cast,
     matrix,
     number_cast,
+    over_time,
     padded,
     pairs,
     pixel,
     plain,
     positions,
     regression,
+    rises,
     running,
     series,
+    theil,
 )
 from scipy import special, stats
 from sklearn.linear_model import Lasso, Ridge
@@ -171,6 +176,12 @@ CASES |= {
     "extrema": Case(lambda a: a.extrema(), lambda a: np.ma.stack([a.min(axis=0), a.max(axis=0)]), ["i4"]),
     "pearson": Case(lambda a, b: a.pearson(b), series(pairs(stats.pearsonr)), ["i4"], 2),
     "spearman": Case(lambda a, b: a.spearman(b), series(pairs(stats.spearmanr)), ["i4"], 2),
+    "kendall": Case(lambda a, b: a.kendall(b), series(pairs(stats.kendalltau)), ["i4"], 2),
+    "covariance": Case(lambda a, b: a.covariance(b), series(covariance), ["i4", "f8"], 2),
+    "linear_fit": Case(lambda a: a.linear_fit(), series(over_time(lambda t, v: np.polyfit(t, v, 1)[::-1], 2)), ["f8", "i4"]),
+    "sens_slope": Case(lambda a: a.sens_slope(), series(over_time(theil, 1)), ["f8", "i4"]),
+    "mann_kendall": Case(lambda a: a.mann_kendall(), series(over_time(rises, 1)), ["i4"]),
+    "interval_mean": Case(lambda a: a.interval_mean(20.0, 80.0), series(between_percentiles), ["f8"]),
     "histogram": Case(lambda a: a.histogram(4, -1.0, 1.0), series(counted), ["f4", "i4"]),
     "linear_regression": Case(
         lambda a, b: esd.call("linear_regression", a, b), series(regression(least_squares, 2)), ["i4"], 2

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, stats
 
 import esd
 from esd.image import Image
@@ -167,6 +167,38 @@ def fitted(model: Any) -> Callable[[np.ndarray, np.ndarray], list[Any]]:
         return [found.intercept_, *found.coef_]
 
     return fit
+
+
+def covariance(one: list[Any], other: list[Any]) -> list[Any]:
+    both = [(a, b) for a, b in zip(one, other, strict=True) if a is not None and b is not None]
+    return [float(np.cov(np.array(both, dtype=float).T)[0, 1]) if len(both) > 1 else None]
+
+
+def over_time(function: Callable[[list[int], list[Any]], Any], results: int) -> Callable[[list[Any]], list[Any]]:
+    """A statistic of the valid times and values of a series; None for fewer than two."""
+
+    def reference(values: list[Any]) -> list[Any]:
+        times = [i for i, value in enumerate(values) if value is not None]
+        return list(function(times, known(values))) if len(times) > 1 else [None] * results
+
+    return reference
+
+
+def theil(times: list[int], values: list[Any]) -> list[Any]:
+    return [stats.theilslopes(values, times)[0]]
+
+
+def rises(_times: list[int], values: list[Any]) -> list[Any]:
+    return [sum(int(np.sign(later - earlier)) for earlier, later in combinations(values, 2))]
+
+
+def between_percentiles(values: list[Any]) -> list[Any]:
+    numbers = np.array(known(values), dtype=float)
+    if not numbers.size:
+        return [None]
+    low, high = np.percentile(numbers, [20, 80])
+    inside = numbers[(numbers >= low) & (numbers <= high)]
+    return [float(inside.mean()) if inside.size else None]
 
 
 def counted(values: list[Any]) -> list[Any]:

@@ -8,12 +8,12 @@ from reference_cases import CASES, Case
 from sample_images import grid
 
 import esd
-from esd.analytics import arrays, bits, functions, kernel_sums, matrices, regressions, remap, special, trigonometric
+from esd.analytics import arrays, bits, functions, kernel_sums, matrices, regressions, remap, special, trends, trigonometric
 from esd.image import Image
 
 TIMES, BANDS, ROWS, COLUMNS = 5, 2, 23, 27
 TILES = (10_000, 8, 13)
-MODULES = (arrays, bits, functions, kernel_sums, matrices, regressions, remap, special, trigonometric)
+MODULES = (arrays, bits, functions, kernel_sums, matrices, regressions, remap, special, trends, trigonometric)
 
 
 def leaf(case: Case, dtype: str, seed: int) -> tuple[Image, np.ma.MaskedArray]:
