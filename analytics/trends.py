@@ -141,7 +141,12 @@ def _whole(values: Array, valid: Mask) -> State:
 
 
 REDUCERS["count_runs"] = Reducer(
-    "count_runs", "Number of runs of equal valid values; 0, and valid, for none.", _whole, None, _runs_final
+    "count_runs",
+    "Number of runs of equal valid values; 0, and valid, for none.",
+    _whole,
+    None,
+    _runs_final,
+    interpreted=WHOLE_SERIES,
 )
 
 
