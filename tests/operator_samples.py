@@ -47,6 +47,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "reproject": ("EPSG:32633", (60.0, 0.0, 500_000.0, 0.0, -60.0, 5_001_200.0), (10, 12)),
     "distance": (tuple(float(i % 3) for i in range(72)),),
     "cosine_similarity": (tuple(float(i % 3) for i in range(72)),),
+    "interval_mean": (20.0, 80.0),
     "histogram": (4, 0.0, 1.0),
     "matrix_identity": (3,),
     "matrix_qr": ("q",),
@@ -76,7 +77,8 @@ def call_of(name: str, cube: Cube, objects: Mapping[str, Any]) -> Image:
     error: EsdError | None = None
     for image in candidates(cube):
         try:
-            return esd.call(name, *[image] * (1 if declared.variadic else len(declared.inputs)), *arguments)
+            copies = 1 if name == "add_bands" else 2 if declared.variadic else len(declared.inputs)
+            return esd.call(name, *[image] * copies, *arguments)
         except EsdError as refused:
             error = refused
     assert error is not None

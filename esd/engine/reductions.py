@@ -284,27 +284,6 @@ def _moments(b: Builder, stack: Stack, ddof: int, root: bool) -> Reduced:
     return Reduced(b.cast(result, _float_type(stack.dtype)), _more_than(b, stack, ddof))
 
 
-def _product(b: Builder, stack: Stack) -> Reduced:
-    numbers = [b.cast(value, F8) for value in _kept(b, stack, 1)]
-    total = reduce(partial(b.binary, "fmul"), numbers, b.constant(1, F8))
-    return _zero_elsewhere(b, b.cast(total, _float_type(stack.dtype)), _more_than(b, stack, 0))
-
-
-def _truth(b: Builder, stack: Stack, every: bool) -> Reduced:
-    """Return whether all or any of the valid values are true, false where none is valid."""
-    true = [EMITTERS["neq"](b, [value, b.constant(0, value.dtype)], {}) for value in stack.values]
-    joined = "and" if every else "or"
-    if stack.masks is None:
-        return Reduced(reduce(partial(b.binary, joined), true), None)
-    if every:
-        invalid = [EMITTERS["logical_not"](b, [mask], {}) for mask in stack.masks]
-        told = [b.binary("or", value, unknown) for value, unknown in zip(true, invalid, strict=True)]
-    else:
-        told = [b.binary("and", value, mask) for value, mask in zip(true, stack.masks, strict=True)]
-    known = reduce(partial(b.binary, "or"), stack.masks)
-    return Reduced(b.binary("and", reduce(partial(b.binary, joined), told), known), known)
-
-
 def _position(b: Builder, stack: Stack, predicate: str) -> Reduced:
     """Return where in time the extreme lies, the first of equal ones; NaN is more extreme than any number."""
     if stack.dtype.kind == "b":
@@ -322,6 +301,21 @@ def _position(b: Builder, stack: Stack, predicate: str) -> Reduced:
             seen = b.binary("or", seen, mask)
         best, place = b.choose(better, value, best), b.choose(better, b.constant(i, RANK), place)
     return _zero_elsewhere(b, place, seen)
+
+
+def _product(b: Builder, stack: Stack) -> Reduced:
+    """Product in the order of time, in float64."""
+    total = reduce(partial(b.binary, "fmul"), [b.cast(value, F8) for value in _kept(b, stack, 1)])
+    target = _float_type(stack.dtype) if stack.dtype.kind == "f" else F8
+    return _zero_elsewhere(b, b.cast(total, target), _more_than(b, stack, 0))
+
+
+def _truth(b: Builder, stack: Stack, every: bool) -> Reduced:
+    """Whether all values, or any of them, are not 0."""
+    values = _kept(b, stack, int(every))
+    zero, predicate = b.constant(0, stack.dtype), "une" if stack.dtype.kind == "f" else "ne"
+    true = [value if value.dtype == BOOL else b.compare(predicate, value, zero) for value in values]
+    return _zero_elsewhere(b, reduce(partial(b.binary, "and" if every else "or"), true), _more_than(b, stack, 0))
 
 
 REDUCTIONS: dict[str, Emit] = {
