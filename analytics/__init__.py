@@ -1,16 +1,33 @@
 """Operators and analyses: importing this package declares the operators."""
 
-from . import arithmetic, components, convolution, embedding, focal, logic, morphology, spectral, temporal, terrain, texture
+from . import (
+    accuracy,
+    arithmetic,
+    components,
+    convolution,
+    embedding,
+    focal,
+    kernels,
+    logic,
+    morphology,
+    spectral,
+    temporal,
+    terrain,
+    texture,
+)
 from .change import Calibration, Change, change_threshold, detect_change
 from .classify import METHODS, Classifier, train_classifier
+from .clusters import CLUSTERERS, train_clusterer
 from .few_shot import FewShotReport, few_shot_report
 
 __all__ = [
+    "CLUSTERERS",
     "METHODS",
     "Calibration",
     "Change",
     "Classifier",
     "FewShotReport",
+    "accuracy",
     "arithmetic",
     "change_threshold",
     "components",
@@ -19,6 +36,7 @@ __all__ = [
     "embedding",
     "few_shot_report",
     "focal",
+    "kernels",
     "logic",
     "morphology",
     "spectral",
@@ -26,4 +44,5 @@ __all__ = [
     "terrain",
     "texture",
     "train_classifier",
+    "train_clusterer",
 ]

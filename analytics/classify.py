@@ -1,4 +1,4 @@
-"""Classification from a handful of samples: nearest prototype, k nearest neighbours, logistic regression.
+"""Classification: nearest prototype or centre, neighbours, logistic regression, naive Bayes, trees and forests.
 
 A `Classifier` is trained on feature vectors [n, d] and is an argument of the operators `classify` and
 `classify_confidence`. Features are the whole vector of a pixel, time slowest: embeddings (12 x dims), reflectance (36 x 6)
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,9 @@ from esd.errors import EncoderError, ExpressionError, TableError
 from esd.operator import Tile, operator
 from esd.space import CubeType, Space
 
+from .methods import FIT, METHODS, SCORES
+from .trees import TREES, fit_trees
+
 __all__ = ["FEATURE_SPACES", "METHODS", "Classifier", "train_classifier"]
 
 FEATURE_SPACES = ("embedding", "reflectance", "value")
@@ -34,51 +37,10 @@ pixel's class must not depend on where a tile was cut."""
 
 MATRICES = "is a product of matrices, which BLAS computes faster than any code of ours"
 
-REGULARIZATION = 0.1
-"""scikit-learn's C. Its default of 1 overfits where features outnumber samples, as they do in few-shot work."""
 FORMAT = 1
 
 Floats = npt.NDArray[np.float32]
 Arrays = Mapping[str, npt.NDArray[Any]]
-
-
-def _unit(vectors: Floats) -> Floats:
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(length, np.float32(1e-12)), dtype=np.float32)
-
-
-def _prototype_scores(features: Floats, arrays: Arrays, _neighbours: int) -> tuple[Floats, Floats]:
-    cosine = _unit(features) @ arrays["prototypes"].T
-    two_best = np.partition(cosine, -2, axis=1)[:, -2:]
-    return cosine, (two_best[:, 1] - two_best[:, 0]) / np.float32(2)
-
-
-def _neighbour_scores(features: Floats, arrays: Arrays, neighbours: int) -> tuple[Floats, Floats]:
-    """Votes of the nearest samples by cosine; of classes with equal votes the one with the nearest sample wins."""
-    similarity = _unit(features) @ arrays["samples"].T
-    k = min(neighbours, similarity.shape[1])
-    near = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
-    order = np.argsort(-np.take_along_axis(similarity, near, axis=1), axis=1, kind="stable")
-    voters = arrays["sample_class"][np.take_along_axis(near, order, axis=1)]
-    votes = voters[:, :, None] == np.arange(int(arrays["sample_class"].max()) + 1)
-    counts = votes.sum(axis=1).astype(np.float32)
-    first = np.where(counts > 0, votes.argmax(axis=1), k)
-    nearest_first = (k - first).astype(np.float32) / np.float32(k + 1)
-    return counts + nearest_first, np.asarray(counts.max(axis=1) / np.float32(k), dtype=np.float32)
-
-
-def _logistic_scores(features: Floats, arrays: Arrays, _neighbours: int) -> tuple[Floats, Floats]:
-    scores = features @ arrays["weights"].T + arrays["intercept"]
-    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return scores, shares.max(axis=1) / shares.sum(axis=1)
-
-
-_SCORES: dict[str, Callable[[Floats, Arrays, int], tuple[Floats, Floats]]] = {
-    "prototype": _prototype_scores,
-    "knn": _neighbour_scores,
-    "logistic": _logistic_scores,
-}
-METHODS = tuple(_SCORES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +77,9 @@ class Classifier:
         """Classify feature vectors [n, d].
 
         Returns the class, uint8 [n] from 1, and a confidence, float32 [n] in 0..1: the probability of a logistic
-        classifier, the share of the votes of a kNN, half of the distance between the two best cosines of prototypes (not a
-        probability). Both are 0 where a feature is not finite. Raises TableError for another number of features.
+        classifier, naive Bayes or boosted trees, the share of the votes of a kNN or of trees, half of the distance between
+        the two best cosines of prototypes, how much nearer the nearest centre is than the next (not probabilities). Both are
+        0 where a feature is not finite. Raises TableError for another number of features.
         """
         if features.ndim != 2 or features.shape[1] != self.features:
             raise TableError(f"the classifier needs {self.features} features a sample, got an array {features.shape}")
@@ -127,7 +90,7 @@ class Classifier:
             part = whole[start : start + BATCH]
             batch = np.zeros((BATCH, self.features), dtype=np.float32)
             batch[: part.size] = (features[part] - self.arrays["centre"]) / self.arrays["scale"]
-            scores, certain = _SCORES[self.method](batch, self.arrays, self.neighbours)
+            scores, certain = SCORES[self.method](batch, self.arrays, self.neighbours)
             classes[part] = scores.argmax(axis=1)[: part.size] + 1
             confidence[part] = certain[: part.size]
         return classes, confidence
@@ -193,36 +156,6 @@ def _from_facts(facts: Mapping[str, Any], arrays: Arrays) -> Classifier:
     )
 
 
-def _fit_prototype(features: Floats, target: npt.NDArray[np.int64], classes: int) -> dict[str, npt.NDArray[Any]]:
-    unit = _unit(features)
-    means = np.stack([unit[target == i].mean(axis=0) for i in range(classes)])
-    return {"prototypes": _unit(means)}
-
-
-def _fit_neighbours(features: Floats, target: npt.NDArray[np.int64], _classes: int) -> dict[str, npt.NDArray[Any]]:
-    return {"samples": _unit(features), "sample_class": target}
-
-
-def _fit_logistic(features: Floats, target: npt.NDArray[np.int64], classes: int) -> dict[str, npt.NDArray[Any]]:
-    from sklearn.linear_model import LogisticRegression
-
-    # Classes weigh the same however many samples each has: the shares of a sample are rarely those of the area.
-    model = LogisticRegression(C=REGULARIZATION, class_weight="balanced", max_iter=5000).fit(
-        features.astype(np.float64), target
-    )
-    weights, intercept = model.coef_, model.intercept_
-    if classes == 2:
-        weights, intercept = np.vstack([np.zeros_like(weights), weights]), np.array([0.0, intercept[0]])
-    return {"weights": weights.astype(np.float32), "intercept": intercept.astype(np.float32)}
-
-
-_FIT: dict[str, Callable[[Floats, npt.NDArray[np.int64], int], dict[str, npt.NDArray[Any]]]] = {
-    "prototype": _fit_prototype,
-    "knn": _fit_neighbours,
-    "logistic": _fit_logistic,
-}
-
-
 def _check_training(features: npt.NDArray[np.floating], names: Sequence[str], method: str, space: str) -> None:
     if method not in METHODS:
         raise ExpressionError(f"classifier method {method!r} is not one of {', '.join(METHODS)}")
@@ -246,27 +179,36 @@ def train_classifier(
     space: str = "embedding",
     codec: Codec | None = None,
     neighbours: int = 5,
+    trees: int = 100,
+    seed: int = 0,
 ) -> Classifier:
     """Train a classifier on feature vectors [n, d] and n labels (any values; their texts become the class names, sorted).
 
     `method` is one of METHODS. All standardise the features by the training samples. Prototypes are the means of unit
     vectors, compared by cosine; neighbours (`neighbours` of them) vote by cosine; the logistic regression is scikit-learn's,
-    L2 with C = 0.1. `space` embedding needs the `codec` that the features come from. Deterministic. Raises TableError for
-    features or labels that cannot be used, ExpressionError for an unknown method, EncoderError for a missing codec.
+    L2 with C = 0.1; minimum_distance takes the nearest mean, naive_bayes the likeliest Gaussian; cart is one tree,
+    random_forest, extra_trees, adaboost and gradient_boost are `trees` of scikit-learn's. Deterministic for a `seed`.
+    `space` embedding needs the `codec` that the features come from. Raises TableError for features or labels that cannot be
+    used, ExpressionError for an unknown method, EncoderError for a missing codec.
     """
     names = [str(label) for label in labels]
     _check_training(features, names, method, space)
     if space == "embedding" and codec is None:
         raise EncoderError("a classifier of embeddings needs their codec; give codec=cube.codec, or another space=")
-    if neighbours < 1:
-        raise ExpressionError(f"neighbours={neighbours} must be at least 1")
+    if neighbours < 1 or trees < 1:
+        raise ExpressionError(f"neighbours={neighbours} and trees={trees} must be at least 1")
     classes, target = np.unique(np.array(names), return_inverse=True)
     centre = features.mean(axis=0, dtype=np.float64)
     spread = features.std(axis=0, dtype=np.float64)
     scale = np.where(spread > 0, spread, 1.0)
     arrays = {"centre": centre.astype(np.float32), "scale": scale.astype(np.float32)}
     standard = ((features - arrays["centre"]) / arrays["scale"]).astype(np.float32)
-    fitted = _FIT[method](standard, target.astype(np.int64), len(classes))
+    numbers = target.astype(np.int64)
+    fitted = (
+        fit_trees(method, standard, numbers, trees, seed)
+        if method in TREES
+        else FIT[method](standard, numbers, len(classes))
+    )
     # safetensors writes memory as it lies, and scikit-learn's coefficients lie in Fortran order.
     arrays |= {name: np.ascontiguousarray(array) for name, array in fitted.items()}
     sha, name = (codec.sha256, codec.id) if codec is not None and space == "embedding" else ("", "")
