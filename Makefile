@@ -31,6 +31,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 docs: $(STAMP)
+	if [ -n "$$ESD_OPERATORS_CSV" ]; then $(BIN)/python docs/operators_status.py "$$ESD_OPERATORS_CSV"; fi
 	$(BIN)/python -m pytest --doctest-modules --doctest-glob='*.md' esd README.md docs
 
 # One JSON line each: ratios to C++, to xarray with dask, and of table folding. Takes minutes, best on an idle machine.

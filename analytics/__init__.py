@@ -1,6 +1,7 @@
 """Operators and analyses: importing this package declares the operators."""
 
 from . import (
+    accuracy,
     arithmetic,
     arrays,
     bits,
@@ -10,6 +11,7 @@ from . import (
     focal,
     functions,
     kernel_sums,
+    kernels,
     logic,
     matrices,
     morphology,
@@ -26,14 +28,17 @@ from . import (
 )
 from .change import Calibration, Change, change_threshold, detect_change
 from .classify import METHODS, Classifier, train_classifier
+from .clusters import CLUSTERERS, train_clusterer
 from .few_shot import FewShotReport, few_shot_report
 
 __all__ = [
+    "CLUSTERERS",
     "METHODS",
     "Calibration",
     "Change",
     "Classifier",
     "FewShotReport",
+    "accuracy",
     "arithmetic",
     "arrays",
     "bits",
@@ -46,6 +51,7 @@ __all__ = [
     "focal",
     "functions",
     "kernel_sums",
+    "kernels",
     "logic",
     "matrices",
     "morphology",
@@ -58,6 +64,7 @@ __all__ = [
     "terrain",
     "texture",
     "train_classifier",
+    "train_clusterer",
     "trends",
     "trigonometric",
 ]

@@ -98,14 +98,14 @@ def _curvature(window: _Window, args: Mapping[str, Any]) -> tuple[Array, Array |
 
 
 def _tpi(window: _Window, _args: Mapping[str, Any]) -> tuple[Array, Array | None]:
-    return window[0, 0] - sum(window.around) / 8, None
+    return window[0, 0] - np.asarray(sum(window.around)) / 8, None
 
 
 def _tri(window: _Window, args: Mapping[str, Any]) -> tuple[Array, Array | None]:
     apart = [neighbour - window[0, 0] for neighbour in window.around]
     if args["method"] == "riley":
         return np.sqrt(sum(difference**2 for difference in apart)), None
-    return sum(np.abs(difference) for difference in apart) / 8, None
+    return np.asarray(sum(np.abs(difference) for difference in apart)) / 8, None
 
 
 def _roughness(window: _Window, _args: Mapping[str, Any]) -> tuple[Array, Array | None]:

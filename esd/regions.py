@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .space import CubeType
     from .vector import FeatureCollection
 
-__all__ = ["rasterize", "reduce_regions", "sample_regions", "vectorize"]
+__all__ = ["clip", "rasterize", "reduce_region", "reduce_regions", "sample", "sample_regions", "vectorize"]
 
 POINT = 0
 POLYGONS = (3, 6)
@@ -82,6 +82,72 @@ def reduce_regions(
     return frame.assign(**columns)
 
 
+def reduce_region(
+    image: Image, geometry: Any, reducers: str | Sequence[str] = "mean", crs: Any = "EPSG:4326", **options: Any
+) -> dict[str, float | None]:
+    """Reduce the pixels of one polygon to numbers by name, None where it has no valid pixel; see `reduce_regions`.
+
+    `geometry` is WKT, GeoJSON, shapely, or left, bottom, right, top, in `crs`.
+    """
+    from .vector import features
+
+    frame = reduce_regions(image, features([geometry], crs), reducers, **options).drop(columns="geometry")
+    return {str(name): None if column.isna()[0] else float(column[0]) for name, column in frame.items()}
+
+
+def clip(image: Image, features: FeatureCollection, all_touched: bool = False) -> Image:
+    """Keep the pixels whose centre lies in the features (or, `all_touched`, that they touch); all others are not valid."""
+    return image.update_mask(rasterize(features, image, all_touched=all_touched))
+
+
+def sample(image: Image, number: int, seed: int = 0, **options: Any) -> gpd.GeoDataFrame:
+    """Return `number` of the pixels whose bands and times are all valid, each as likely as any other; fewer where there are.
+
+    Pixels are drawn by a hash of the seed and their coordinates: the same for every tiling, and where two images on one grid
+    are both valid, of both. Rows have a column <band> (<band>_<time>), in order of the hash; the geometry is the pixel's
+    centre. Options are `tile`, `max_memory` and `threads` of `reduce_regions`.
+    """
+    import geopandas
+    import shapely
+
+    given = image.type
+    if given.grid is None or number < 1:
+        raise ExpressionError(f"sample: {number} pixels of {given.describe()}; give at least 1, and an image with a grid")
+    best: tuple[npt.NDArray[Any], ...] | None = None
+    outline = np.array([given.grid.extent.geom], dtype=object)
+    for region, block, _cells in walk(image, outline, "all_touched", **options):
+        planes = block.values.reshape(-1, *region.shape)
+        rows, columns = np.nonzero(block.valid.all(axis=(0, 1)))
+        x, y = _centres(given.grid, rows + region.y0, columns + region.x0)
+        found = (_hashes(x, y, seed), x, y, planes[:, rows, columns])
+        joined = found if best is None else tuple(np.concatenate(pair, axis=-1) for pair in zip(best, found, strict=True))
+        order = np.lexsort((joined[1], joined[2], joined[0]))[:number]
+        best = tuple(part[..., order] for part in joined)
+    if best is None or not len(best[0]):
+        raise TableError("sample: the image has no valid pixel; widen its dates or its area")
+    names = [_column(given, *divmod(plane, len(given.bands))) for plane in range(len(best[3]))]
+    crs = None if given.grid.crs is None else given.grid.crs.proj
+    return geopandas.GeoDataFrame(dict(zip(names, best[3], strict=True)), geometry=shapely.points(best[1], best[2]), crs=crs)
+
+
+def _centres(grid: GeoBox, rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> tuple[Any, Any]:
+    affine: Any = grid.affine
+    x, y = affine @ (columns + 0.5, rows + 0.5)
+    return x, y
+
+
+def _hashes(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.uint64]:
+    """Return 64 random bits for each place. Source: SplitMix64 (Steele, Lea and Flood, 2014)."""
+    state = np.full(x.shape, seed, dtype=np.uint64)
+    for part in (x, y):
+        state ^= np.round(part * 1000).astype(np.int64).view(np.uint64)
+        state += np.uint64(0x9E3779B97F4A7C15)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            state = (state ^ (state >> np.uint64(shift))) * np.uint64(factor)
+        state ^= state >> np.uint64(31)
+    return state
+
+
 def sample_regions(image: Image, features: FeatureCollection, **options: Any) -> gpd.GeoDataFrame:
     """Return the values of the pixels under points, one row a point, or in polygons, one row for each pixel of each.
 
@@ -133,7 +199,7 @@ def _pixel_shapes(grid: GeoBox, rows: npt.NDArray[Any], columns: npt.NDArray[Any
     import shapely
 
     affine: Any = grid.affine
-    x, y = affine @ (columns + 0.5, rows + 0.5)
+    x, y = _centres(grid, rows, columns)
     wide, high = abs(affine.a) / 4, abs(affine.e) / 4
     return np.asarray(shapely.box(x - wide, y - high, x + wide, y + high), dtype=object)
 
@@ -164,8 +230,7 @@ def _in_polygons(
         raise TableError("no polygon covers any pixel of the image; check the coordinate systems of the two")
     owners, rows, columns, coverage, values, known = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
     order = np.lexsort((columns, rows, owners))
-    affine: Any = given.grid.affine
-    x, y = affine @ (columns[order] + 0.5, rows[order] + 0.5)
+    x, y = _centres(given.grid, rows[order], columns[order])
     table = frame.drop(columns=frame.geometry.name).iloc[owners[order]].reset_index(drop=True)
     table = table.assign(coverage=coverage[order])
     for plane in range(planes):

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,6 +125,35 @@ class FeatureCollection:
             f"sort({column})",
             lambda frame: frame.sort_values(_known(frame, (column,)), ascending=ascending, kind="stable"),
         )
+
+    def distinct(self, *columns: str) -> FeatureCollection:
+        """Keep the first feature of each combination of values of some properties."""
+        return self._then(f"distinct({', '.join(columns)})", lambda frame: frame[~frame.duplicated(_known(frame, columns))])
+
+    def remap_property(self, column: str, values: Mapping[Any, Any], default: Any = None) -> FeatureCollection:
+        """Replace the values of a property by others; those without one by `default`, which is missing if not given."""
+
+        def step(frame: Frame) -> Frame:
+            old = frame[_known(frame, (column,))[0]]
+            return frame.assign(**{column: [values.get(value, default) for value in old]})
+
+        return self._then(f"remap_property({column})", step)
+
+    def map(self, function: Callable[[Frame], Frame]) -> FeatureCollection:
+        """Apply a function of a GeoDataFrame to all features at once; what it returns must be one."""
+
+        def step(frame: Frame) -> Frame:
+            found = function(frame)
+            if not isinstance(found, _geopandas().GeoDataFrame):
+                raise TableError(f"map: the function returned {type(found).__name__}; return a GeoDataFrame")
+            return found
+
+        return self._then(f"map({getattr(function, '__name__', 'function')})", step)
+
+    @property
+    def size(self) -> int:
+        """Number of features; reads them."""
+        return len(self)
 
     def merge(self, other: FeatureCollection) -> FeatureCollection:
         """Add the features of another collection, in the coordinate system of this one."""

@@ -19,7 +19,7 @@ from .engine.plan import Plan, make_plan
 from .engine.program import evaluate
 from .engine.scene import hold
 from .engine.total_order import TOTAL_BLOCK
-from .errors import ExpressionError, MemoryLimitError
+from .errors import ExpressionError, MemoryLimitError, TableError
 from .grid import Region, tiles
 from .reducer import REDUCERS, get_reducer, percent_of
 
@@ -102,8 +102,10 @@ def walk(
 
     `geometries` are polygons in the image's coordinates, or None. Raises GridError for a grid that is not north-up.
     """
-    from .coverage import cells_of, check_coverage
-
+    try:
+        from .coverage import cells_of, check_coverage
+    except ModuleNotFoundError as error:
+        raise TableError("regions need exactextract; install the extra: pip install 'esd-toolkit[vector]'") from error
     check_coverage(coverage)
     executor = LocalExecutor() if threads is None else LocalExecutor(threads)
     plan = make_plan(image.expr, None, None if tile is None else min(tile, TOTAL_BLOCK), max_memory, executor.threads)

@@ -13,7 +13,7 @@ from sample_images import classes, grid, mask, noise, plane
 
 import esd
 from esd.errors import ExpressionError, GridError, MemoryLimitError, TableError
-from esd.regions import rasterize, vectorize
+from esd.regions import clip, rasterize, reduce_region, sample, vectorize
 
 ROWS, COLUMNS = 300, 280
 REDUCERS = ("count", "sum", "mean", "min", "max", "variance", "std", "median", "p20", "p0", "p100")
@@ -156,6 +156,42 @@ def test_polygons_of_a_raster_burn_to_the_same_raster() -> None:
     assert np.array_equal(burnt, valid)
     assert np.array_equal(again[valid], values[valid])
     assert len(vectorize(image, connectivity=8)) < len(shapes)
+
+
+def test_one_region_gives_numbers_or_none() -> None:
+    values = np.arange(16.0).reshape(4, 4)
+    image = esd.from_array(values, grid(4, 4), ("v",), valid=values > 7)
+    box = grid(4, 4).boundingbox
+    lower = (box.left, box.bottom, box.right, box.bottom + 60)
+    upper = (box.left, box.bottom + 60, box.right, box.top)
+    assert reduce_region(image, lower, ["mean", "count"], CRS) == {"v_mean": 11.5, "v_count": 8.0}
+    assert reduce_region(image, upper, ["mean", "sum", "median"], CRS) == {"v_mean": None, "v_sum": None, "v_median": None}
+
+
+def test_what_is_clipped_is_valid_inside_only() -> None:
+    from rasterio.features import rasterize as burn
+
+    image, values, valid = holed()
+    shapes = polygons(6)
+    inside = burn(shapes.geometry, (ROWS, COLUMNS), transform=grid(ROWS, COLUMNS).affine).astype(bool)
+    raster = clip(image, esd.features(shapes)).compute()
+    assert np.array_equal(raster.valid[0], valid & inside)
+    assert np.array_equal(raster.values[0][raster.valid[0]], values[raster.valid[0]])
+
+
+def test_a_sample_does_not_depend_on_tiles_and_is_spread_evenly() -> None:
+    image, values, valid = holed()
+    found = sample(image.select("a"), 3000, seed=4)
+    pd.testing.assert_frame_equal(found, sample(image.select("a"), 3000, seed=4, tile=61, threads=1), check_exact=True)
+    box = grid(ROWS, COLUMNS).boundingbox
+    rows, columns = ((box.top - found.geometry.y) // 30).astype(int), ((found.geometry.x - box.left) // 30).astype(int)
+    assert valid[0][rows, columns].all()
+    assert np.array_equal(found["a"], values[0][rows, columns])
+    assert len(set(zip(rows, columns, strict=True))) == 3000
+    share = np.histogram(rows, 6, (0, ROWS))[0] / np.array([part.sum() for part in np.split(valid[0], 6)])
+    assert share.std() / share.mean() < 0.15
+    assert not found.geometry.equals(sample(image.select("a"), 3000, seed=5).geometry)
+    assert len(sample(image, 10**6)) == (valid[0] & valid[1]).sum()
 
 
 def test_later_features_cover_earlier_ones() -> None:

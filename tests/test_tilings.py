@@ -48,6 +48,7 @@ CASES: dict[str, Callable[[], Image]] = {
     "entropy": lambda: odd_noise(ROWS, COLUMNS).entropy(3, "circle", lowest=-2.0, highest=2.0),
     "glcm": lambda: odd_noise(ROWS, COLUMNS).glcm("correlation", lowest=-2.0, highest=2.0),
     "glcm energy": lambda: noise(ROWS, COLUMNS).glcm("energy", radius=1),
+    "glcm entropy": lambda: odd_noise(ROWS, COLUMNS).glcm("entropy", radius=1, lowest=-2.0, highest=2.0),
     "connected_components": lambda: blobs(ROWS, COLUMNS).connected_components(),
     "patches of classes": lambda: classes(ROWS, COLUMNS).connected_components(4),
     "component_size": lambda: classes(ROWS, COLUMNS).component_size(),

@@ -176,6 +176,18 @@ def test_joins_and_merges_reproject_what_they_are_given() -> None:
     assert esd.features(places()).sort("size").compute()["size"].tolist() == [1, 2, 3, 9]
 
 
+def test_features_are_told_apart_renamed_and_mapped() -> None:
+    twice = esd.features(places()).merge(esd.features(places()))
+    assert twice.size == 8
+    assert twice.distinct("size").compute()["size"].tolist() == [3, 1, 2, 9]
+    remapped = esd.features(places()).remap_property("size", {3: "small", 9: "large"}, "other").compute()
+    assert remapped["size"].tolist() == ["small", "other", "other", "large"]
+    mapped = esd.features(places()).map(lambda frame: frame.assign(double=frame["size"] * 2)).filter("double > 5")
+    assert mapped.compute()["double"].tolist() == [6, 18]
+    with pytest.raises(TableError, match="returned int"):
+        esd.features(places()).map(len).compute()
+
+
 def test_what_is_no_vector_data_is_refused_in_one_line(tmp_path: Path) -> None:
     text = tmp_path / "notes.geojson"
     text.write_text("nothing")
