@@ -200,7 +200,7 @@ def test_training_data_that_cannot_be_used(codec: Codec) -> None:
         train_classifier(train, ["same"] * 30, codec=codec)
     with pytest.raises(TableError, match="29 labels do not fit"):
         train_classifier(train, labels[:29], codec=codec)
-    with pytest.raises(ExpressionError, match="'forest' is not one of prototype, knn, logistic"):
+    with pytest.raises(ExpressionError, match="'forest' is not one of prototype, logistic, knn"):
         train_classifier(train, labels, "forest", codec=codec)
     with pytest.raises(ExpressionError, match="feature space 'raw'"):
         train_classifier(train, labels, space="raw")
