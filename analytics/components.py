@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,15 @@ import numpy.typing as npt
 from esd.block import Block
 from esd.engine.scene import Scene, Whole
 from esd.errors import ExpressionError, GridError
-from esd.grid import GeoBox, Region, pixel_size
+from esd.grid import Region, pixel_size
 from esd.image import Image, composite
 from esd.operator import Tile, operator
 from esd.space import CubeType
 
 from .neighbours import value_type
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 __all__: list[str] = []
 
