@@ -1,8 +1,8 @@
 """Grids told by numbers and a text: what odc-geo is not needed for is answered without importing it.
 
-odc-geo brings shapely and pyproj, and Dask where it is installed: a fifth of a second, more than a tile takes. A cube's grid
-is therefore a `LazyGeoBox`: shape, transform and windows of whole pixels by itself, and all else of the real GeoBox, which is
-made when it is first asked for. It equals that one, and is a GeoBox to `isinstance`.
+odc-geo brings shapely and pyproj, and Dask where it is installed: a fifth of a second, more than a tile takes. A cube's
+grid is therefore a `LazyGeoBox`: shape, transform and windows of whole pixels by itself, and all else of the real GeoBox,
+which is made when it is first asked for. It equals that one, and is a GeoBox to `isinstance`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class LazyGeoBox:
         if self._made is None:
             from odc.geo.geobox import GeoBox
 
-            self._made = GeoBox(tuple(self.shape), self.affine, self.crs_text)
+            self._made = GeoBox((self.shape.y, self.shape.x), self.affine, self.crs_text)
         return self._made
 
     @property  # type: ignore[misc]  # what isinstance looks at where the type itself does not fit
@@ -120,6 +120,6 @@ def lazy_geobox(shape: tuple[int, int], affine: Affine, crs: str) -> GeoBox:
     return cast("GeoBox", LazyGeoBox(shape, affine, crs))
 
 
-def crs_text(geobox: GeoBox) -> str | None:
+def crs_text(geobox: object) -> str | None:
     """Return the text of the CRS of a grid that was told by it, None for one of odc-geo."""
     return geobox.crs_text if type(geobox) is LazyGeoBox else None

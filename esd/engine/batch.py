@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-
 from esd.errors import JobError
 from esd.expr import Expr
 from esd.grid import Region, sub_geobox

@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-
 from .execute import region_for
 from .executors import executor_of, fewer_threads
 from .plan import make_plan

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -26,9 +26,6 @@ from esd.structure import ArraySource
 
 from .lower import infer
 from .steps import step_table
-
-if TYPE_CHECKING:
-    from odc.geo.geobox import GeoBox
 
 __all__ = ["CodeTable", "fold_tables"]
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-
 from esd.block import Block
 from esd.errors import GridError
 from esd.expr import Expr, postorder
