@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +21,13 @@ from esd.cube import codec_by_hash
 from esd.engine.execute import region_for, run_tiles
 from esd.engine.plan import make_plan
 from esd.errors import ExpressionError, GridError
-from esd.grid import GeoBox, Region
+from esd.grid import Region
 from esd.image import Image, call
 
 from .embedding import one_level_angle
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 __all__ = ["Calibration", "Change", "change_threshold", "detect_change"]
 

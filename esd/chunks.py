@@ -1,26 +1,28 @@
-"""Chunks of other people's Zarr arrays, decompressed straight into the memory that the engine computes on.
+"""Chunks of Zarr arrays on a local disk, decompressed straight into the memory that the engine computes on.
 
-zarr-python takes as long to hand a chunk over as Blosc takes to decompress it. Arrays [time, band, y, x] whose chunks are
-Blosc in files of their own, which is what zarr writes by itself, are therefore read here, in the thread that computes.
+zarr-python takes as long to hand a chunk over as Blosc takes to decompress it, and a fifth of a second to be imported.
+Arrays whose chunks are Blosc, or not compressed, in files of their own or in shards with their index at the end, which is
+what zarr writes by itself and what cubes are made of, are therefore read here, in the thread that computes.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import CubeError
 
-__all__ = ["PlainChunks", "plain_chunks"]
+__all__ = ["PlainChunks", "attributes_of", "plain_chunks", "read_plain"]
 
 Array = npt.NDArray[Any]
 Span = tuple[int, int]
@@ -29,6 +31,9 @@ KEYS = {"name": "default", "configuration": {"separator": "/"}}
 DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
 OVERHEAD = 4096
 """Bytes that a compressed chunk may be longer than its numbers; Blosc's header takes 16."""
+CHECKED_INDEX = [LITTLE, {"name": "crc32c"}]
+CHECKSUM_BYTES = 4
+ABSENT = 2**64 - 1
 
 
 def _pooled(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -39,13 +44,15 @@ def _pooled(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 @dataclass(frozen=True)
 class PlainChunks:
-    """An array [time, band, y, x] of Blosc chunks, each in a file of its own."""
+    """An array of chunks, Blosc or `raw`, each in a file of its own, or several in a shard: `shard` chunks a side."""
 
     folder: Path
     shape: tuple[int, ...]
     chunk: tuple[int, ...]
     dtype: np.dtype[Any]
     fill: float
+    raw: bool = False
+    shard: tuple[int, ...] | None = None
 
     @property
     def chunk_bytes(self) -> int:
@@ -55,51 +62,115 @@ class PlainChunks:
     def read(self, spans: Sequence[Span]) -> Array:
         """Read a box, from and to of each dimension, into memory of this thread's pool."""
         result = _pooled(tuple(high - low for low, high in spans), self.dtype)
+        indices: dict[Path, Array] = {}
         for index in self._touched(spans):
             origin = [place * size for place, size in zip(index, self.chunk, strict=True)]
             ends = [start + size for start, size in zip(origin, self.chunk, strict=True)]
             shared = [(max(low, start), min(high, end)) for (low, high), start, end in zip(spans, origin, ends, strict=True)]
             target = result[tuple(slice(a - low, b - low) for (a, b), (low, _high) in zip(shared, spans, strict=True))]
             if target.shape == self.chunk and target.flags.c_contiguous:
-                self._decompress(index, target)
+                self._load(index, target, indices)
                 continue
             whole = _pooled(self.chunk, self.dtype)
-            self._decompress(index, whole)
+            self._load(index, whole, indices)
             target[...] = whole[tuple(slice(a - start, b - start) for (a, b), start in zip(shared, origin, strict=True))]
         return result
 
     def _touched(self, spans: Sequence[Span]) -> Iterator[tuple[int, ...]]:
         return product(*(range(low // size, -(-high // size)) for (low, high), size in zip(spans, self.chunk, strict=True)))
 
-    def _decompress(self, index: tuple[int, ...], target: Array) -> None:
-        from numcodecs import blosc
-
-        file = self.folder.joinpath("c", *map(str, index))
+    def _load(self, index: tuple[int, ...], target: Array, indices: dict[Path, Array]) -> None:
+        """Fill `target` with a chunk; `indices` keeps those of the shards that were opened."""
+        inner = None if self.shard is None else tuple(place % size for place, size in zip(index, self.shard, strict=True))
+        places = index if self.shard is None else tuple(p // size for p, size in zip(index, self.shard, strict=True))
+        file = self.folder.joinpath("c", *map(str, places))
         try:
             with file.open("rb", buffering=0) as opened:
-                buffer = _pooled((target.nbytes + OVERHEAD,), np.dtype(np.uint8))
-                count = opened.readinto(buffer.data)
+                start, count = 0, os.fstat(opened.fileno()).st_size
+                if inner is not None:
+                    if file not in indices:
+                        indices[file] = self._shard_index(file, opened, count)
+                    end, (start, count) = count, (int(number) for number in indices[file][inner])
+                    if start == count == ABSENT:
+                        target[...] = self.fill
+                        return
+                    if start + count > end:
+                        raise CubeError(f"shard {file} is damaged: it ends before chunk {index}; write it again")
+                self._decompress(file, opened, start, count, target)
         except FileNotFoundError:
             target[...] = self.fill
+
+    def _shard_index(self, file: Path, opened: BinaryIO, size: int) -> Array:
+        """Return where each chunk of a shard begins and how many bytes it has, [..., 2] uint64."""
+        from google_crc32c import value
+
+        assert self.shard is not None
+        length = math.prod(self.shard) * 16 + CHECKSUM_BYTES
+        opened.seek(max(0, size - length))
+        stored = opened.read(length)
+        told = int.from_bytes(stored[-CHECKSUM_BYTES:], "little")
+        if len(stored) != length or value(stored[:-CHECKSUM_BYTES]) != told:
+            raise CubeError(f"shard {file} is damaged: its index has a wrong checksum; write it again")
+        return np.frombuffer(stored[:-CHECKSUM_BYTES], dtype="<u8").reshape(*self.shard, 2)
+
+    def _decompress(self, file: Path, opened: BinaryIO, start: int, count: int, target: Array) -> None:
+        if count > target.nbytes + OVERHEAD or (self.raw and count != target.nbytes):
+            raise CubeError(f"chunk {file} is damaged: {count} bytes for {target.nbytes}; write it again")
+        buffer = target.reshape(-1).view(np.uint8) if self.raw else _pooled((target.nbytes + OVERHEAD,), np.dtype(np.uint8))
+        opened.seek(start)
+        if opened.readinto(buffer[:count].data) != count:  # type: ignore[attr-defined]  # files without a buffer have it
+            raise CubeError(f"chunk {file} is damaged: it ends early; write it again")
+        if self.raw:
             return
-        told = [int.from_bytes(buffer[start : start + 4], "little") for start in (4, 12)]
+        told = [int.from_bytes(buffer[place : place + 4], "little") for place in (4, 12)]
         if told != [target.nbytes, count]:  # Blosc believes what its header says, and would read on
             raise CubeError(f"chunk {file} is damaged: {count} bytes, its header says {told[1]}; write it again")
+        from numcodecs import blosc
+
         try:
             blosc.decompress(buffer[:count], target)
         except RuntimeError as error:
             raise CubeError(f"chunk {file} is damaged ({error}); write it again") from error
 
 
+def attributes_of(group: Path) -> dict[str, Any]:
+    """Return the attributes of a group or array. Raises CubeError if its metadata cannot be read."""
+    try:
+        return dict(json.loads((group / "zarr.json").read_bytes())["attributes"])
+    except (OSError, ValueError, KeyError) as error:
+        raise CubeError(f"metadata of {group} cannot be read ({error}); restore the store") from error
+
+
+def read_plain(folder: Path, *place: int | slice) -> Array | None:
+    """Read an array: at a position of its first dimension, and in slices of its last ones; all of it if none are given.
+
+    Returns None if its chunks are not plain, so that zarr has to read it.
+    """
+    chunks = plain_chunks(folder, (folder / "zarr.json").stat().st_mtime_ns)
+    if chunks is None:
+        return None
+    wanted = [slice(part, part + 1) if isinstance(part, int) else part for part in place]
+    rest = (slice(None),) * (len(chunks.shape) - len(wanted))
+    spans = [part.indices(size)[:2] for part, size in zip((*wanted[:1], *rest, *wanted[1:]), chunks.shape, strict=True)]
+    result = chunks.read(spans)
+    return result[0] if place and isinstance(place[0], int) else result
+
+
 @lru_cache(maxsize=64)
 def plain_chunks(folder: Path, _stamp: int) -> PlainChunks | None:
     """Return the chunks of an array if they are plain, None if zarr has to read them. `_stamp` is when it changed last."""
     spec = json.loads((folder / "zarr.json").read_text())
-    codecs = spec["codecs"]
-    blosc = len(codecs) == 2 and codecs[0] in (LITTLE, {"name": "bytes"}) and codecs[1]["name"] == "blosc"
-    shape, chunk = spec["shape"], spec["chunk_grid"]["configuration"].get("chunk_shape")
-    plain = spec["chunk_grid"]["name"] == "regular" and spec["chunk_key_encoding"] == KEYS
-    if not (blosc and plain and len(shape) == 4 and spec["data_type"] in DTYPES):
+    codecs, outer = spec["codecs"], spec["chunk_grid"]["configuration"].get("chunk_shape")
+    plain = spec["chunk_grid"]["name"] == "regular" and spec["chunk_key_encoding"] == KEYS and outer is not None
+    chunk, shard = outer, None
+    if plain and codecs[0]["name"] == "sharding_indexed" and len(codecs) == 1:
+        inside = codecs[0]["configuration"]
+        codecs, chunk = inside["codecs"], inside["chunk_shape"]
+        shard = tuple(whole // part for whole, part in zip(outer, chunk, strict=True))
+        plain = inside["index_codecs"] == CHECKED_INDEX and inside.get("index_location", "end") == "end"
+    blosc = len(codecs) == 2 and codecs[1]["name"] == "blosc"
+    known = codecs[0] in (LITTLE, {"name": "bytes"}) and (blosc or len(codecs) == 1)
+    if not (known and plain and spec["data_type"] in DTYPES):
         return None
     fill = spec["fill_value"]
     if not isinstance(fill, int | float):
@@ -107,4 +178,4 @@ def plain_chunks(folder: Path, _stamp: int) -> PlainChunks | None:
     if fill is None:
         return None
     dtype = np.dtype(spec["data_type"]).newbyteorder("<")
-    return PlainChunks(folder, tuple(shape), tuple(chunk), dtype, fill)
+    return PlainChunks(folder, tuple(spec["shape"]), tuple(chunk), dtype, fill, not blosc, shard)

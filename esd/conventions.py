@@ -13,7 +13,7 @@ from affine import Affine
 
 from .codec import Codec
 from .errors import CubeError
-from .grid import make_geobox
+from .geobox import lazy_geobox
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -82,7 +82,7 @@ def geobox_from_attributes(attributes: Mapping[str, Any]) -> GeoBox:
     try:
         crs = attributes.get("proj:code") or attributes["proj:wkt2"]
         rows, columns = attributes["spatial:shape"]
-        return make_geobox((rows, columns), Affine(*attributes["spatial:transform"]), crs)
+        return lazy_geobox((rows, columns), Affine(*attributes["spatial:transform"]), crs)
     except KeyError as error:
         raise CubeError(f"grid attribute {error} is missing; the store was not written by esd or is damaged") from error
 

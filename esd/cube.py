@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .chunks import attributes_of, read_plain
 from .codec import Codec
 from .conventions import embedding_attributes, geobox_from_attributes, grid_attributes
 from .errors import CubeError, EncoderError, GridError, WindowError
@@ -58,10 +59,9 @@ def quantize_error(rmse: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
 class Cube:
     """A store of codes, opened. Make one with `Cube.create`, open one with `Cube.open` or `esd.open`."""
 
-    def __init__(self, path: Path, root: zarr.Group) -> None:
+    def __init__(self, path: Path, attrs: dict[str, Any]) -> None:
         self.path = path
-        self._root = root
-        self.attrs: dict[str, Any] = dict(root.attrs)
+        self.attrs = attrs
         self._overview_grids: dict[str, GeoBox] = {}
 
     @classmethod
@@ -98,16 +98,14 @@ class Cube:
     @classmethod
     def open(cls, path: str | Path) -> Cube:
         """Open a cube for reading and block-wise writing. Raises CubeError if it is not one."""
-        import zarr
-
         path = Path(path)
         if not (path / "zarr.json").is_file():
             raise CubeError(f"{path} is not a cube; give the folder that 'esd ingest --out' made")
-        root = zarr.open_group(path, mode="r+" if os.access(path, os.W_OK) else "r", use_consolidated=False)
-        version = root.attrs.get("esd:version")
+        attrs = attributes_of(path)
+        version = attrs.get("esd:version")
         if version != VERSION:
             raise CubeError(f"{path} has esd:version {version!r}; this version of esd reads {VERSION}")
-        return cls(path, root)
+        return cls(path, attrs)
 
     def __repr__(self) -> str:
         grids = ", ".join(f"{name} {tuple(grid.shape)}" for name, grid in self.grids.items())
@@ -116,7 +114,7 @@ class Cube:
     @cached_property
     def grids(self) -> dict[str, GeoBox]:
         """The cube's grids by name of their group."""
-        return {name: geobox_from_attributes(self._root[name].attrs) for name in self.attrs["esd:grids"]}
+        return {name: geobox_from_attributes(attributes_of(self.path / name)) for name in self.attrs["esd:grids"]}
 
     @cached_property
     def windows(self) -> tuple[dt.date, ...]:
@@ -126,7 +124,7 @@ class Cube:
     @cached_property
     def codec(self) -> Codec:
         """The codec that wrote the cube, from the store itself."""
-        stored = np.asarray(self.array("codec", "file")[:])
+        stored = self._stored("codec", "file")
         codec = Codec(stored.tobytes(), f"codec of {self.path.name}")
         if codec.sha256 != self.attrs["esd:encoder"]["sha256"]:
             raise CubeError(f"codec of {self.path} is damaged: its sha256 is not the one written; restore the store")
@@ -157,23 +155,30 @@ class Cube:
         """Return the regions of a grid that are stored as one shard each."""
         return list(tiles(region_of(self.grids[grid]), self.block))
 
-    @property
+    @cached_property
     def root(self) -> zarr.Group:
         """The Zarr group of the store."""
-        return self._root
+        import zarr
+
+        return zarr.open_group(self.path, mode="r+" if os.access(self.path, os.W_OK) else "r", use_consolidated=False)
 
     def array(self, grid: str, name: str) -> zarr.Array[Any]:
         """Return a Zarr array of a group: `codes`, `count` or `error` of a grid."""
-        return self._root[f"{grid}/{name}"]  # type: ignore[return-value]  # a group holds arrays or groups
+        return self.root[f"{grid}/{name}"]  # type: ignore[return-value]  # a group holds arrays or groups
 
     def read(self, name: str, grid: str, window: dt.date, region: Region) -> npt.NDArray[Any]:
         """Read a region: codes and count as [steps, y, x], error uint8 as [y, x]. CubeError for damaged bytes."""
         index = self.windows.index(window)
         try:
-            return np.asarray(self.array(grid, name)[(index, ..., *region.slices)])
+            return self._stored(grid, name, index, *region.slices)
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:80]
             raise CubeError(f"{name} of window {window} in {self.path} is damaged ({reason}); restore the store") from error
+
+    def _stored(self, grid: str, name: str, *place: int | slice) -> npt.NDArray[Any]:
+        """Read an array of a group: all of it, or one window and rows and columns."""
+        plain = read_plain(self.path / grid / name, *place)
+        return np.asarray(self.array(grid, name)[(*place[:1], ..., *place[1:])]) if plain is None else plain
 
     def write_block(
         self,
@@ -223,7 +228,7 @@ class Cube:
         if grid not in self._overview_grids:
             if not (self.path / grid / "zarr.json").is_file():
                 raise GridError(f"group {grid!r} is not in {self.path.name}; it has {sorted(self.grids)}")
-            self._overview_grids[grid] = geobox_from_attributes(self._root[grid].attrs)
+            self._overview_grids[grid] = geobox_from_attributes(attributes_of(self.path / grid))
         return self._overview_grids[grid]
 
     def build_overviews(self, policy: str = "nearest", grid: str | None = None, smallest: int = 512) -> tuple[int, ...]:

@@ -1,8 +1,7 @@
 """Grids: helpers around odc-geo's GeoBox.
 
 A region is a window of whole pixels inside a grid, as rows and columns; it is how tiles, halos and blocks are told.
-odc-geo and pyproj are imported by the functions that need them: they are most of what `import esd` would cost, and odc-geo
-imports dask where it is installed.
+odc-geo and pyproj are imported by the functions that need them: see `esd.geobox`.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from affine import Affine
 
 from .errors import GridError
+from .geobox import crs_text, lazy_geobox
 
 if TYPE_CHECKING:
     from odc.geo.crs import CRS
@@ -28,8 +28,10 @@ __all__ = [
     "Region",
     "aligned",
     "bounds_lonlat",
+    "equal_crs",
     "geobox_from_bounds",
     "grid_name",
+    "has_crs",
     "lonlat_to_pixels",
     "make_geobox",
     "meet",
@@ -121,14 +123,30 @@ def tiles(region: Region, size: int) -> Iterator[Region]:
 
 def sub_geobox(geobox: GeoBox, region: Region) -> GeoBox:
     """Return the grid of a region: same CRS and pixels, its own extent."""
-    return make_geobox(region.shape, geobox.affine @ Affine.translation(region.x0, region.y0), geobox.crs)
+    affine, text = geobox.affine @ Affine.translation(region.x0, region.y0), crs_text(geobox)
+    if text is not None:
+        return lazy_geobox(region.shape, affine, text)
+    return make_geobox(region.shape, affine, geobox.crs)
+
+
+def has_crs(geobox: GeoBox) -> bool:
+    """Tell whether a grid has a coordinate system."""
+    return crs_text(geobox) is not None or geobox.crs is not None
+
+
+def equal_crs(one: GeoBox, other: GeoBox) -> bool:
+    """Tell whether two grids have equal coordinate systems, or both none."""
+    text = crs_text(one)
+    return (text is not None and text == crs_text(other)) or one.crs == other.crs
 
 
 def same_crs(one: GeoBox, other: GeoBox) -> bool:
     """Tell whether two grids have the same coordinate system, whatever name their files give it."""
+    if equal_crs(one, other):
+        return True
     if one.crs is None or other.crs is None:
-        return one.crs is other.crs
-    return one.crs == other.crs or bool(one.crs.proj.equals(other.crs.proj, ignore_axis_order=True))
+        return False
+    return bool(one.crs.proj.equals(other.crs.proj, ignore_axis_order=True))
 
 
 def aligned(one: GeoBox, other: GeoBox) -> bool:

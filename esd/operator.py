@@ -14,6 +14,7 @@ import enum
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, NewType
 
 from .errors import ExpressionError
@@ -145,6 +146,9 @@ ENGINE = "engine"
 """Group of the operators that passes put in, which nobody calls by name."""
 _REGISTRY: dict[str, Operator] = {}
 _PLUGINS_LOADED = False
+OWN = "esd.analytics"
+"""The package of operators that comes with this one. It is an entry point like any other; known by name, it is found without
+reading the metadata of all that is installed, which takes longer than importing it."""
 
 
 def register(declared: Operator, replace: bool = False) -> None:
@@ -170,6 +174,8 @@ def load_plugins() -> None:
 
 def get_operator(name: str) -> Operator:
     """Return a declared operator. Raises ExpressionError with the nearest names for an unknown one."""
+    if name not in _REGISTRY:
+        import_module(OWN)
     if name not in _REGISTRY:
         load_plugins()
     if name not in _REGISTRY:

@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
-from odc.geo.geobox import GeoBox
 
+from .chunks import attributes_of
 from .conventions import grid_attributes
 from .errors import CubeError
 from .fsq import FSQ
-from .grid import Region, region_of, tiles
+from .grid import Region, make_geobox, region_of, tiles
 
 if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
     from .cube import Cube
 
 __all__ = ["POLICIES", "build", "factors", "mark_stale", "overview_geobox", "stale_blocks"]
@@ -35,7 +37,7 @@ Codes = npt.NDArray[np.unsignedinteger]
 def overview_geobox(geobox: GeoBox, factor: int) -> GeoBox:
     """Return the grid of an overview: `factor` times coarser, the last row and column may reach beyond the grid."""
     shape = (-(-geobox.shape.y // factor), -(-geobox.shape.x // factor))
-    return GeoBox(shape, geobox.affine @ Affine.scale(factor), geobox.crs)
+    return make_geobox(shape, geobox.affine @ Affine.scale(factor), geobox.crs)
 
 
 def _folder(cube: Cube, grid: str) -> Path:
@@ -46,7 +48,7 @@ def factors(cube: Cube, grid: str) -> tuple[int, ...]:
     """Return the factors of a grid's overviews that are complete, in order."""
     if not (_folder(cube, grid) / "zarr.json").is_file():
         return ()
-    return tuple(cube.root[f"{grid}/overviews"].attrs.get("esd:factors", ()))  # type: ignore[arg-type]  # a list of int
+    return tuple(attributes_of(_folder(cube, grid)).get("esd:factors", ()))
 
 
 def _stale_folder(cube: Cube, grid: str) -> Path:
@@ -89,7 +91,7 @@ def build(cube: Cube, grid: str, policy: str, smallest: int) -> tuple[int, ...]:
     if not wanted:
         return ()
     every = [(window, region_of(geobox)) for window in cube.windows]
-    same = factors(cube, grid) == wanted and cube.root[f"{grid}/overviews"].attrs["esd:policy"] == policy
+    same = factors(cube, grid) == wanted and attributes_of(_folder(cube, grid))["esd:policy"] == policy
     changed = list(stale_blocks(cube, grid)) if same else every
     if not same:
         _make_groups(cube, grid, policy, wanted)

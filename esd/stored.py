@@ -6,10 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 
 from .block import Block, NodataBlock
 from .chunks import plain_chunks
@@ -20,6 +19,9 @@ from .image import Image
 from .operator import Tile, operator
 from .space import CubeType, Space
 from .structure import evaluated_by_engine
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 __all__ = ["StoredSource", "from_zarr"]
 

@@ -43,11 +43,12 @@ def embedding_bands(dims: int) -> tuple[str, ...]:
 
 def common_grid(name: str, types: Sequence[CubeType]) -> GeoBox | None:
     """Return the grid that all inputs share. Raises GridError where they differ."""
-    grids = {given.grid for given in types if given.grid is not None}
-    if len(grids) > 1:
-        one, other = (f"{grid.shape.y} x {grid.shape.x} {grid.crs}" for grid in list(grids)[:2])
+    grids = [given.grid for given in types if given.grid is not None]
+    different = [grid for grid in grids if grid != grids[0]]
+    if different:
+        one, other = (f"{grid.shape.y} x {grid.shape.x} {grid.crs}" for grid in (grids[0], different[0]))
         raise GridError(f"{name}: the inputs are on different grids ({one} and {other}); use .reproject_like(other)")
-    return next(iter(grids), None)
+    return grids[0] if grids else None
 
 
 def evaluated_by_engine(*_blocks: Block, **_args: Any) -> Block:

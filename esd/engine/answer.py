@@ -8,7 +8,6 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 
 from esd.errors import ExpressionError
 from esd.grid import Region, region_of, sub_geobox, tiles
@@ -32,6 +31,8 @@ from .totals import Total
 from .version import data_version
 
 if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
     from esd.image import Image
 
 __all__ = ["compute", "result_key"]

@@ -13,9 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from odc.geo.geobox import GeoBox
+from typing import TYPE_CHECKING, Any
 
 from esd.errors import JobError
 from esd.expr import Expr
@@ -30,6 +28,9 @@ from .stop import NEVER, Stop
 from .store import Store, create_store, open_store, shard_side, stored_dtype
 from .tasks import WriteTile
 from .version import data_version
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 __all__ = ["Job", "Ledger", "job_for", "part_folder", "run_job"]
 

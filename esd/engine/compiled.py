@@ -1,7 +1,7 @@
 """The compiled tier: runs of per-pixel operators as vector code, where it is ready; else the caller interprets them.
 
-ESD_TIER chooses: `auto` (the default) interprets until the code has been compiled in the background, `interpreted` never
-compiles, `compiled` waits for the code.
+ESD_TIER chooses: `auto` (the default) interprets what is asked for once, compiles it in the background when it is asked for
+again, and interprets until that is done; `interpreted` never compiles, `compiled` waits for the code.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ def ready_kernel(key: str, build: Callable[[], Kernel]) -> Kernel | None:
     """Return the code of a structure, None if it is not ready, not asked for, or there is none for its dtypes."""
     if tier() == "interpreted":
         return None
-    future = schedule(key, build)
-    if not future.done() and tier() == "auto":
+    waiting = tier() == "compiled"
+    future = schedule(key, build, waiting)
+    if future is None or not (waiting or future.done()):
         return None
     try:
         return future.result()

@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from odc.geo.geobox import GeoBox
-
 from .execute import region_for
 from .executors import executor_of, fewer_threads
 from .plan import make_plan
@@ -15,6 +13,8 @@ from .stop import NEVER
 from .tasks import ComputeTile
 
 if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
     from esd.image import Image
 
 __all__ = ["Cost", "estimate"]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from odc.geo.geobox import GeoBox
 
 from esd.block import Block
 from esd.errors import ExpressionError, GridError
@@ -23,6 +22,7 @@ from .scene import hold
 
 if TYPE_CHECKING:
     import xarray as xr
+    from odc.geo.geobox import GeoBox
 
     from esd.image import Image
 
@@ -84,17 +84,20 @@ def region_for(image: Image, geobox: GeoBox | None, resampling: str) -> tuple[Im
         raise ExpressionError(f"{image.expr!r} is made of constants only and has no grid; use an image of a cube in it")
     if geobox is None:
         return image, region_of(grid)
-    apart = GridError(f"the area asked for ({geobox.boundingbox}) does not meet the image's ({grid.boundingbox})")
     if not aligned(grid, geobox):
         if not meet(grid, geobox):
-            raise apart
+            raise _apart(grid, geobox)
         return image.reproject_to(geobox, resampling), region_of(geobox)
     offset = ~grid.affine @ geobox.affine
     y, x = round(offset.f), round(offset.c)
     region = Region(y, y + geobox.shape.y, x, x + geobox.shape.x).intersect(region_of(grid))
     if region.size == 0:
-        raise apart
+        raise _apart(grid, geobox)
     return image, region
+
+
+def _apart(grid: GeoBox, geobox: GeoBox) -> GridError:
+    return GridError(f"the area asked for ({geobox.boundingbox}) does not meet the image's ({grid.boundingbox})")
 
 
 def grid_of(plan: Plan) -> GeoBox:

@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from esd.block import Array, Block, Mask
 from esd.cube import codec_by_hash
 from esd.errors import EncoderError
 from esd.expr import Expr, postorder
-from esd.grid import region_of
+from esd.grid import make_geobox, region_of
 from esd.operator import ENGINE, Tile, get_operator, operator
 from esd.space import CubeType, Space
 from esd.structure import ArraySource
@@ -43,7 +42,7 @@ def _codebook(leaf: Expr) -> Expr:
     side = math.isqrt(fsq.fill + 1)  # 256 x 256 or 16 x 16 pixels are the numbers that a code can be
     values = np.ascontiguousarray(fsq.codebook_with_fill.T).reshape(1, fsq.dims, side, side)
     valid = (np.arange(side * side) < fsq.size).reshape(1, 1, side, side)
-    grid = GeoBox((side, side), Affine.identity(), None)
+    grid = make_geobox((side, side), Affine.identity(), None)
     return Expr("array", (), {"source": ArraySource(Block(values, valid), grid, ("",), given.bands)})
 
 

@@ -16,8 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import llvmlite
-import llvmlite.binding as llvm
 import numpy as np
 import numpy.typing as npt
 
@@ -105,6 +103,8 @@ def loop_function(b: Builder, inputs: Sequence[np.dtype[Any]], outputs: Sequence
 
 def _machine() -> Any:
     """Return a code generator for this processor; an engine takes its own and keeps it."""
+    import llvmlite.binding as llvm
+
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_default_triple()
@@ -114,6 +114,9 @@ def _machine() -> Any:
 
 @cache
 def _processor() -> str:
+    import llvmlite
+    import llvmlite.binding as llvm
+
     features = llvm.get_host_cpu_features().flatten()
     return f"{llvmlite.__version__} {llvm.llvm_version_info} {llvm.get_host_cpu_name()} {features}"
 
@@ -140,6 +143,8 @@ def _save(path: Path, code: bytes) -> None:
 
 def compile_ir(text: str, lanes: int) -> Kernel:
     """Compile a module to a kernel, or load the code that an earlier process compiled from the same text."""
+    import llvmlite.binding as llvm
+
     key = hashlib.sha256(f"{_processor()}\n{text}".encode()).hexdigest()[:32]
     path = _stored(key)
     with _LOCK:  # LLVM's contexts are not for several threads at a time
@@ -156,6 +161,8 @@ def compile_ir(text: str, lanes: int) -> Kernel:
 
 
 def _object_code(text: str) -> bytes:
+    import llvmlite.binding as llvm
+
     machine = _machine()
     module = llvm.parse_assembly(text)
     module.verify()
@@ -167,14 +174,22 @@ def _object_code(text: str) -> bytes:
 
 _POOL: ThreadPoolExecutor | None = None
 _KERNELS: dict[str, Future[Kernel]] = {}
+_ASKED_ONCE: set[str] = set()
 _REGISTER = threading.Lock()
 
 
-def schedule(key: str, build: Callable[[], Kernel]) -> Future[Kernel]:
-    """Return the kernel of a structure as a future: compiled in the background, once a process."""
+def schedule(key: str, build: Callable[[], Kernel], waiting: bool) -> Future[Kernel] | None:
+    """Return the kernel of a structure as a future: compiled in the background, once a process.
+
+    None where nobody is `waiting` for it and it was never asked for before: what is computed once, as in a process that
+    makes one tile, is not worth the compiler, which would also take its time from the answer.
+    """
     global _POOL
     with _REGISTER:
         if key not in _KERNELS:
+            if not waiting and key not in _ASKED_ONCE:
+                _ASKED_ONCE.add(key)
+                return None
             if _POOL is None:
                 _POOL = ThreadPoolExecutor(1, thread_name_prefix="esd-compile")
             _KERNELS[key] = _POOL.submit(build)

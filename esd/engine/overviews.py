@@ -6,17 +6,18 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 
 from esd.cube import open_cube
 from esd.expr import Expr, postorder
-from esd.grid import Region
+from esd.grid import Region, has_crs
 
 from .lower import infer, lower
 from .pushing import rebuild
 from .resample import footprint_region, source_positions
 
 if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
     from esd.image import Image
 
 __all__ = ["at_overview", "coarseness"]
@@ -44,7 +45,7 @@ def at_overview(image: Image, geobox: GeoBox) -> Image:
     from esd.image import Image
 
     grid = image.type.grid
-    if grid is None or grid.crs is None or geobox.crs is None:
+    if grid is None or not (has_crs(grid) and has_crs(geobox)):
         return image
     ratio = coarseness(grid, geobox) * _SLACK
     leaves = [node for node in postorder(lower(image.expr)) if not node.src and infer(node).grid is not None]

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
-from odc.geo.crs import CRS
-from odc.geo.geobox import GeoBox
-from pyproj import Transformer
 
 from esd.block import Block
 from esd.errors import GridError
-from esd.grid import Region, region_of, tiles
+from esd.grid import Region, equal_crs, has_crs, region_of, tiles
+
+if TYPE_CHECKING:
+    from odc.geo.crs import CRS
+    from odc.geo.geobox import GeoBox
+    from pyproj import Transformer
 
 __all__ = ["footprint_region", "resample", "resample_from", "source_positions", "source_region"]
 
@@ -30,17 +33,19 @@ PART = 512
 
 @lru_cache(maxsize=32)
 def _transformer(source: CRS, target: CRS) -> Transformer:
+    from pyproj import Transformer
+
     return Transformer.from_crs(source.proj, target.proj, always_xy=True)
 
 
 def source_positions(source: GeoBox, target: GeoBox, region: Region) -> Positions:
     """Return where the pixel centres of a region of `target` fall in `source`: rows and columns in pixels, centres at .5."""
-    if source.crs is None or target.crs is None:
+    if not (has_crs(source) and has_crs(target)):
         raise GridError("reproject: both grids need a coordinate system")
     rows, columns = np.meshgrid(np.arange(region.y0, region.y1) + 0.5, np.arange(region.x0, region.x1) + 0.5, indexing="ij")
     affine: Affine = target.affine
     x, y = affine @ (columns, rows)
-    if source.crs != target.crs:
+    if not equal_crs(source, target):
         x, y = _transformer(target.crs, source.crs).transform(x, y)
     with np.errstate(invalid="ignore"):  # points that the projection cannot show come back infinite
         source_columns, source_rows = ~source.affine @ (x, y)

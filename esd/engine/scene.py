@@ -13,9 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
-
-from odc.geo.geobox import GeoBox
+from typing import TYPE_CHECKING, Protocol
 
 from esd.block import Block
 from esd.errors import GridError
@@ -28,6 +26,9 @@ from .executors import LocalExecutor
 from .lower import infer
 from .stop import current_stop
 from .version import data_version
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 __all__ = ["Made", "Scene", "Whole", "adopted", "cut_whole", "global_nodes", "hold", "make_whole", "version_and_tile"]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 
 from esd.errors import CubeError
 from esd.space import CubeType, Space
@@ -20,6 +19,8 @@ from .stop import CancelToken, stop_after
 from .store import consolidate, open_store
 
 if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
     from esd.image import Image
 
 __all__ = ["write_geotiff", "write_zarr"]

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from odc.geo.geobox import GeoBox
 
 from esd.block import Block
 from esd.conventions import grid_attributes
@@ -25,6 +24,7 @@ from esd.space import CubeType
 
 if TYPE_CHECKING:
     import zarr
+    from odc.geo.geobox import GeoBox
 
 __all__ = ["OpenStore", "Store", "consolidate", "create_store", "open_store", "shard_side", "stored_dtype"]
 

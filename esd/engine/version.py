@@ -76,10 +76,9 @@ def _stamps(node: Expr, region: Region) -> set[str]:
 
 
 def _shards(cube: Cube, node: Expr, folder: Path, region: Region) -> list[Path]:
-    array = cube.array(node.args["grid"], node.args["array"])
-    height, width = (array.shards or array.chunks)[-2:]
+    side = cube.block
     index = [window.isoformat() for window in cube.windows].index(node.args["window"])
-    middle = ["0"] * (array.ndim - 3)
-    rows = range(region.y0 // height, -(-region.y1 // height))
-    columns = range(region.x0 // width, -(-region.x1 // width))
+    middle = [] if node.args["array"] == "error" else ["0"]
+    rows = range(region.y0 // side, -(-region.y1 // side))
+    columns = range(region.x0 // side, -(-region.x1 // side))
     return [folder.joinpath("c", str(index), *middle, str(row), str(column)) for row in rows for column in columns]

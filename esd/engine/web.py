@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from esd.errors import GridError
+from esd.grid import has_crs, make_geobox
 
 from .answer import compute
 from .cache import ResultCache, shared_cache
@@ -18,6 +18,8 @@ from .resample import footprint_region
 from .stop import CancelToken
 
 if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
     from esd.image import Image
 
 __all__ = ["MAX_ZOOM", "tile", "tile_geobox"]
@@ -41,7 +43,7 @@ def tile_geobox(z: int, x: int, y: int, size: int = 256) -> GeoBox:
     side = 2 * HALF_WORLD / 2**z
     pixel = side / size
     affine = Affine(pixel, 0, x * side - HALF_WORLD, 0, -pixel, HALF_WORLD - y * side)
-    return GeoBox((size, size), affine, "EPSG:3857")
+    return make_geobox((size, size), affine, "EPSG:3857")
 
 
 def _nothing(image: Image, geobox: GeoBox) -> Raster:
@@ -67,7 +69,7 @@ def tile(
     """Compute a map tile; see `Image.tile`."""
     image = for_looking(image) if decoder is None else decoded_by(image, decoder)
     geobox, grid = tile_geobox(z, x, y, size), image.type.grid
-    if grid is not None and grid.crs is not None and footprint_region(grid, geobox).size == 0:
+    if grid is not None and has_crs(grid) and footprint_region(grid, geobox).size == 0:
         return _nothing(image, geobox)
     kept = shared_cache() if cache is None else cache
     return compute(image, geobox, resampling=resampling, deadline=deadline, cancel=cancel, cache=kept, exact=exact)
