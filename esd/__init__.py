@@ -16,6 +16,7 @@ from .errors import EsdError
 from .image import Image, call, composite, from_array
 from .operator import get_operator, operators
 from .process_graph import from_process_graph
+from .published import Tile, open_tile
 from .text import parse
 from .udf import udf_aggregate, udf_focal, udf_pixel, udf_time
 
@@ -24,6 +25,7 @@ __all__ = [
     "EsdError",
     "Image",
     "ImageCollection",
+    "Tile",
     "__version__",
     "call",
     "composite",
@@ -31,6 +33,7 @@ __all__ = [
     "from_process_graph",
     "get_operator",
     "open",
+    "open_tile",
     "operators",
     "parse",
     "udf_aggregate",
