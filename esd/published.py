@@ -10,8 +10,9 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
 
 import numpy as np
 from affine import Affine
@@ -34,6 +35,7 @@ from .published_read import (
     tessera_arrays,
 )
 from .published_spaces import ALPHAEARTH, DIMS, TESSERA
+from .remote import is_address, open_raster
 from .stored import open_array
 
 if TYPE_CHECKING:
@@ -58,10 +60,15 @@ class Tile:
     expression that its space allows; asked for reflectance it raises EncoderError, for nobody has published a decoder.
     """
 
-    path: Path
+    path: str
     product: str
     embeddings: Mapping[dt.date, TileSource]
     counts: Mapping[dt.date, TileSource]
+
+    @property
+    def name(self) -> str:
+        """The name of its file or folder."""
+        return _name(self.path)
 
     @property
     def windows(self) -> tuple[dt.date, ...]:
@@ -86,7 +93,7 @@ class Tile:
             if window == known or str(window) in (str(known.year), known.isoformat()):
                 return known
         years = ", ".join(str(known.year) for known in self.windows)
-        raise WindowError(f"window {window} is not in {self.path.name}; it has {years}, name one of them")
+        raise WindowError(f"window {window} is not in {self.name}; it has {years}, name one of them")
 
     def image(self, window: int | str | dt.date | None = None) -> Image:
         """Return the lazy image of a year. Raises WindowError if the tile lacks it."""
@@ -99,20 +106,22 @@ class Tile:
     def count(self, window: int | str | dt.date | None = None) -> Image:
         """Return the lazy image of the clear observations of a year, uint16 [1, 1, y, x]. Raises CubeError but for ESD."""
         if not self.counts:
-            raise CubeError(f"{self.path.name} ({self.product}) has no counts of observations; only ESD's tiles have")
+            raise CubeError(f"{self.name} ({self.product}) has no counts of observations; only ESD's tiles have")
         return Image(Expr("stored", (), {"source": self.counts[self.window(window)]}))
 
 
 def open_tile(
     path: str | Path, *, year: int | None = None, geobox: GeoBox | None = None, version: str | None = None
 ) -> Tile:
-    """Open a published tile in place, by its content. Nothing but its header is read.
+    """Open a published tile in place, by its content: a path, or the address of a GeoTIFF. Only its header is read.
 
     `year` is needed where neither the file's name nor a folder above tells it, `geobox` for .npy files without a GeoTIFF of
     the same name beside them. `version` names the model's version where it is not the first ("v1"; of ESD "v001"): vectors
     of two versions do not meet in one operator. Raises CubeError for any other file, WindowError without a year, GridError
     without a grid.
     """
+    if is_address(str(path)):
+        return _open_raster(str(path), year, version)
     path = Path(path)
     if path.is_dir():
         return _open_zarr(path, year, version or VERSIONS[TESSERA])
@@ -120,17 +129,22 @@ def open_tile(
         raise CubeError(f"tile {path} is not there; give a file or Zarr group of {_FORMS}")
     if path.suffix == ".npy":
         return _open_array(path, year, geobox, version or VERSIONS[TESSERA])
-    return _open_raster(path, year, version)
+    return _open_raster(str(path.resolve()), year, version)
 
 
-def _window(path: Path, year: int | None) -> dt.date:
+def _name(path: str) -> str:
+    return PurePosixPath(urlparse(path).path if is_address(path) else path).name
+
+
+def _window(path: str, year: int | None) -> dt.date:
     """Return the calendar year that a tile is of: given, or named by the file, or by the nearest folder."""
     if year is not None:
         return window_start(year)
-    named = [name for name in (path.stem, *(parent.name for parent in path.resolve().parents)) if _YEAR.search(name)]
+    place = PurePosixPath(urlparse(path).path if is_address(path) else path)
+    named = [name for name in (place.stem, *(parent.name for parent in place.parents)) if _YEAR.search(name)]
     years = {int(found) for found in _YEAR.findall(named[0])} if named else set()
     if len(years) != 1:
-        raise WindowError(f"the year of tile {path.name} is not in its name or folder; give it (year=2020)")
+        raise WindowError(f"the year of tile {_name(path)} is not in its name or folder; give it (year=2020)")
     return window_start(years.pop())
 
 
@@ -141,18 +155,18 @@ def _times(window: dt.date, steps: int) -> tuple[str, ...]:
     return tuple(str(date) for date in step_dates(window, steps))
 
 
-def _raster_grid(path: Path) -> tuple[GeoBox, bool, int, str]:
+def _raster_grid(path: str) -> tuple[GeoBox, bool, int, str]:
     """Return the grid of a GeoTIFF, north up, whether its rows run from the south, its number of bands and dtype."""
-    import rasterio
+    from rasterio.errors import RasterioError
 
     try:
-        with rasterio.open(path) as dataset:
+        with open_raster(path) as dataset:
             shape, affine, crs = dataset.shape, dataset.transform, dataset.crs
             bands, dtype = dataset.count, dataset.dtypes[0]
-    except rasterio.errors.RasterioError as error:
+    except RasterioError as error:
         raise CubeError(f"{path} is not a readable raster; give a tile of {_FORMS}") from error
     if not crs:
-        raise GridError(f"tile {path.name} has no coordinate system; write its own into it (gdal_edit -a_srs)")
+        raise GridError(f"tile {_name(path)} has no coordinate system; write its own into it (gdal_edit -a_srs)")
     flipped = affine.e > 0
     if flipped:
         affine = affine @ Affine.translation(0, shape[0]) @ Affine.scale(1, -1)
@@ -160,14 +174,15 @@ def _raster_grid(path: Path) -> tuple[GeoBox, bool, int, str]:
     return make_geobox(shape, affine, f"EPSG:{epsg}" if epsg else crs.to_wkt()), flipped, bands, dtype
 
 
-def _open_raster(path: Path, year: int | None, version: str | None) -> Tile:
+def _open_raster(path: str, year: int | None, version: str | None) -> Tile:
     grid, flipped, bands, dtype = _raster_grid(path)
     forms = {(13, "uint16"): ESD, (DIMS[ALPHAEARTH], "int8"): ALPHAEARTH}
     if (bands, dtype) not in forms:
-        raise CubeError(f"{path.name} has {bands} bands {dtype}, which is no published tile; there are {_FORMS}")
+        raise CubeError(f"{_name(path)} has {bands} bands {dtype}, which is no published tile; there are {_FORMS}")
     product, window = forms[bands, dtype], _window(path, year)
-    resolved = path.resolve()
-    common = (str(resolved), resolved.stat().st_mtime_ns, version or VERSIONS[product], grid)
+    # What lies at an address is taken to stay as it is: published tiles do.
+    stamp = 0 if is_address(path) else Path(path).stat().st_mtime_ns
+    common = (path, stamp, version or VERSIONS[product], grid)
     whole = _times(window, 1)
     if product == ALPHAEARTH:
         return Tile(path, product, {window: AlphaEarthSource(*common, whole, flipped)}, {})
@@ -186,12 +201,13 @@ def _open_array(path: Path, year: int | None, geobox: GeoBox | None, version: st
         raise GridError(
             f"tile {path.name} does not tell where it lies; give geobox=, or put a GeoTIFF of its name beside it"
         )
-    grid = geobox if geobox is not None else _raster_grid(beside[0])[0]
+    grid = geobox if geobox is not None else _raster_grid(str(beside[0]))[0]
     if tuple(grid.shape) != shape:
         raise GridError(f"tile {path.name} has {shape} pixels, its grid {tuple(grid.shape)}; give the tile's own grid")
-    window, resolved = _window(path, year), path.resolve()
-    source = TesseraArraySource(str(resolved), resolved.stat().st_mtime_ns, version, grid, _times(window, 1))
-    return Tile(path, TESSERA, {window: source}, {})
+    resolved = str(path.resolve())
+    window = _window(resolved, year)
+    source = TesseraArraySource(resolved, path.stat().st_mtime_ns, version, grid, _times(window, 1))
+    return Tile(resolved, TESSERA, {window: source}, {})
 
 
 def _open_zarr(path: Path, year: int | None, version: str) -> Tile:
@@ -213,8 +229,8 @@ def _open_zarr(path: Path, year: int | None, version: str) -> Tile:
     for position, found in enumerate(_years(years, path)):
         window = window_start(found)
         sources[window] = TesseraZarrSource(str(group), stamp, version, grid, _times(window, 1), year=position)
-    tile = Tile(path, TESSERA, sources, {})
-    return tile if year is None else Tile(path, TESSERA, {tile.window(year): sources[tile.window(year)]}, {})
+    tile = Tile(str(group), TESSERA, sources, {})
+    return tile if year is None else Tile(tile.path, TESSERA, {tile.window(year): sources[tile.window(year)]}, {})
 
 
 def _attributes(group: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from .cube import codec_by_hash
 from .errors import CubeError
 from .grid import Region
 from .published_spaces import ALPHAEARTH_NODATA, alphaearth_values, embedding_space, esd_quantizer
+from .remote import open_raster
 from .space import CubeType, Space
 from .stored import open_array
 from .structure import embedding_bands
@@ -87,16 +88,16 @@ class TileSource(ABC):
 
     def _raster(self, bands: Sequence[int], region: Region) -> Array:
         """Return bands [band, y, x] of a GeoTIFF, north up. Raises CubeError if it cannot be read."""
-        import rasterio
+        from rasterio.errors import RasterioError
         from rasterio.windows import Window
 
         rows = self.grid.shape.y
         top = rows - region.y1 if self.flipped else region.y0
         try:
-            with rasterio.open(self.path) as dataset:
+            with open_raster(self.path) as dataset:
                 window = Window(region.x0, top, region.shape[1], region.shape[0])
                 raw: Array = dataset.read(list(bands), window=window)
-        except rasterio.errors.RasterioError as error:
+        except RasterioError as error:
             raise CubeError(f"tile {self.path} cannot be read ({error}); download it again") from error
         return raw[:, ::-1] if self.flipped else raw
 

@@ -17,6 +17,7 @@ from esd.dekad import MOST_COUNTED
 from esd.errors import CubeError, GridError, WindowError
 from esd.grid import Region
 from esd.published import ESD, Tile
+from esd.remote import is_address
 
 __all__ = ["COUNT_MEANS", "import_tiles"]
 
@@ -42,17 +43,15 @@ def _by_window(tiles: Sequence[Tile]) -> dict[dt.date, Tile]:
         raise CubeError("nothing to import; name the published tiles")
     for tile in tiles:
         if tile.product != ESD:
-            raise CubeError(
-                f"{tile.path.name} ({tile.product}) holds vectors, not codes; open it in place with esd.open_tile"
-            )
+            raise CubeError(f"{tile.name} ({tile.product}) holds vectors, not codes; open it in place with esd.open_tile")
         if tile.geobox != tiles[0].geobox:
-            one, other = tiles[0].path.name, tile.path.name
+            one, other = tiles[0].name, tile.name
             raise GridError(f"{other} has another grid than {one}; import each MGRS tile into a cube of its own")
     found: dict[dt.date, Tile] = {}
     for tile in tiles:
         window = tile.window()
         if window in found:
-            raise WindowError(f"{tile.path.name} is of {window.year}, as {found[window].path.name} is; give one tile a year")
+            raise WindowError(f"{tile.name} is of {window.year}, as {found[window].name} is; give one tile a year")
         found[window] = tile
     return dict(sorted(found.items()))
 
@@ -71,8 +70,8 @@ def import_tiles(tiles: Sequence[Tile], out: Path, block: int = 512, progress: R
     first = next(iter(chosen.values()))
     provenance = {
         "sources": ["Published ESD tiles"],
-        "scenes": [tile.path.name for tile in chosen.values()],
-        "sha256": {tile.path.name: _hash_of(tile.path) for tile in chosen.values()},
+        "scenes": [tile.name for tile in chosen.values()],
+        "sha256": {tile.name: _hash_of(Path(tile.path)) for tile in chosen.values() if not is_address(tile.path)},
         "notes": [f"count: {COUNT_MEANS}"],
     }
     temporary = out.with_name(f".{out.name}.{os.getpid()}.importing")

@@ -19,6 +19,7 @@ from rasterio.windows import Window
 
 from esd.errors import GridError, SceneError
 from esd.grid import Region, aligned, pixel_size, region_of, same_crs
+from esd.remote import is_address, open_raster
 
 from .archive import Package
 from .scene import Layer, Observation
@@ -29,18 +30,6 @@ Number = TypeVar("Number", bound=np.number)
 
 MARGIN = 2
 """Source pixels read beyond the target's outline, so that interpolation at its edge has neighbours."""
-
-
-REMOTE = {
-    "GDAL_HTTP_MAX_RETRY": 5,
-    "GDAL_HTTP_RETRY_DELAY": 0.5,
-    "GDAL_HTTP_TIMEOUT": 60,
-    "GDAL_HTTP_CONNECTTIMEOUT": 10,
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "CPL_VSIL_CURL_USE_HEAD": "NO",
-}
-"""How GDAL reads what lies elsewhere: it tries again, each time after a longer pause, and asks for nothing that is not read
-(addresses that are signed for GET refuse HEAD)."""
 
 
 class Header:
@@ -80,7 +69,7 @@ def header_of(package: Package, name: str) -> Header:
 def remote_header(address: str) -> Header:
     """Return the header of a GeoTIFF by its address, or path. Raises SceneError if it cannot be read."""
     try:
-        with rasterio.Env(**REMOTE), rasterio.open(address) as dataset:
+        with open_raster(address) as dataset:
             return Header(dataset)
     except RasterioError as error:
         raise SceneError(f"{address} cannot be read ({error}); check the link, or try again later") from error
@@ -88,7 +77,7 @@ def remote_header(address: str) -> Header:
 
 def _remote_window(layer: Layer, window: Window, full: tuple[int, int]) -> npt.NDArray[np.generic]:
     try:
-        with rasterio.Env(**REMOTE), rasterio.open(layer.file) as dataset:
+        with open_raster(layer.file) as dataset:
             if dataset.shape != full:
                 raise SceneError(f"{layer.file} has {dataset.shape} pixels, its scene {full}; search for it again")
             raw: npt.NDArray[np.generic] = dataset.read(layer.index, window=window)
@@ -103,7 +92,7 @@ def read_window(folder: Path, layer: Layer, region: Region, full: tuple[int, int
     Raises SceneError if the file is absent, damaged or of another shape.
     """
     window = Window(region.x0, region.y0, region.x1 - region.x0, region.y1 - region.y0)
-    if "://" in layer.file:
+    if is_address(layer.file):
         return _remote_window(layer, window, full)
     path = folder / layer.file
     rows, columns = full

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from published_tiles import (
     write_tessera_npy,
     write_tessera_zarr,
 )
+from stac_world import serving
 
 import esd
 from esd.analytics import detect_change, train_classifier
@@ -256,6 +258,27 @@ def test_a_tile_that_is_none_is_refused_in_one_line(folder: Path, bands: np.ndar
             esd.open_tile(path)
         assert "\n" not in str(caught.value)
     assert esd.open_tile(pairless, geobox=grid_of(4, 4, 10)).windows == (dt.date(2020, 1, 1),)
+
+
+def test_a_tile_at_an_address_is_read_by_windows(folder: Path, esd_tile: esd.Tile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serving(folder, failures=1) as api:
+        tile = esd.open_tile(f"{api.url}/2004/{esd_tile.name}")
+        assert tile.windows == esd_tile.windows
+        one, other = tile.image().compute(), esd_tile.image().compute()
+        with pytest.raises(CubeError, match="not a readable raster"):
+            esd.open_tile(f"{api.url}/2004/absent.tif")
+    assert np.array_equal(one.values, other.values)
+    assert np.array_equal(one.valid, other.valid)
+
+
+def test_sources_travel_to_other_processes_as_names(esd_tile: esd.Tile, alphaearth: esd.Tile, tessera: esd.Tile) -> None:
+    for tile in (esd_tile, alphaearth, tessera):
+        source = tile.embeddings[tile.windows[0]]
+        sent = pickle.dumps(source)
+        assert len(sent) < 4_000
+        assert pickle.loads(sent).token == source.token  # noqa: S301 - made here
 
 
 def test_a_number_that_is_no_code_is_an_error_not_a_colour(tmp_path: Path, bands: np.ndarray) -> None:

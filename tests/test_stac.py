@@ -126,10 +126,10 @@ def test_search_then_ingest_by_the_command_line(
 
 
 def test_what_cannot_be_read_is_told_in_one_line(tmp_path: Path, scenes: tuple[Scene, ...]) -> None:
-    with Catalog() as catalog:
+    with Catalog() as catalog, serving(tmp_path) as api:
         broken = tmp_path / "broken.json"
         broken.write_text("{")
-        for url in (tmp_path / "absent.json", broken, "http://127.0.0.1:9/stac"):
+        for url in (tmp_path / "absent.json", broken, f"{api.url}/absent"):
             with pytest.raises(TableError, match="cannot be read") as caught:
                 add_stac(catalog, url, tmp_path / "items")
             assert "\n" not in str(caught.value)
