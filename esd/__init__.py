@@ -16,6 +16,7 @@ from .errors import EsdError
 from .image import Image, call, composite, from_array
 from .operator import get_operator, operators
 from .process_graph import from_process_graph
+from .published import Tile, open_tile
 from .text import parse
 from .udf import udf_aggregate, udf_focal, udf_pixel, udf_time
 from .vector import FeatureCollection, features
@@ -26,6 +27,7 @@ __all__ = [
     "FeatureCollection",
     "Image",
     "ImageCollection",
+    "Tile",
     "__version__",
     "call",
     "composite",
@@ -34,6 +36,7 @@ __all__ = [
     "from_process_graph",
     "get_operator",
     "open",
+    "open_tile",
     "operators",
     "parse",
     "udf_aggregate",
