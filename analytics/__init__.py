@@ -30,6 +30,7 @@ from .change import Calibration, Change, change_threshold, detect_change
 from .classify import METHODS, Classifier, train_classifier
 from .clusters import CLUSTERERS, train_clusterer
 from .few_shot import FewShotReport, few_shot_report
+from .tree_text import decision_tree
 
 __all__ = [
     "CLUSTERERS",
@@ -45,6 +46,7 @@ __all__ = [
     "change_threshold",
     "components",
     "convolution",
+    "decision_tree",
     "detect_change",
     "embedding",
     "few_shot_report",

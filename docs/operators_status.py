@@ -55,6 +55,7 @@ OTHERS = {
     "from_geojson": "esd.features",
     "from_wkt": "esd.features",
     "zonal_stats": "FeatureCollection.reduce_regions",
+    "classifier_decision_tree": "esd.analytics.decision_tree",
     "train": "esd.analytics.train_classifier",
     "train_clusterer": "esd.analytics.train_clusterer",
     "cluster": "classify",

@@ -13,7 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
 import esd
-from esd.analytics import Classifier, train_classifier, train_clusterer
+from esd.analytics import Classifier, decision_tree, train_classifier, train_clusterer
 from esd.analytics.trees import TREES
 from esd.errors import EncoderError, ExpressionError, TableError
 
@@ -101,3 +101,35 @@ def test_what_cannot_be_clustered_is_refused() -> None:
     ):
         with pytest.raises(error, match=reason):
             call()
+
+
+RULES = """
+1) root 9999 9999 9999
+  2) nir< 0.25 9999 9999 water *
+  3) nir>=0.25 9999 9999 9999
+    6) red>0.125 120 20 soil (0.1 0.9)
+      12) nir<=5e-1 60 10 soil *
+      13) nir>0.5 60 10 town *
+    7) red<=0.125 9999 9999 forest *
+"""
+
+
+def test_a_tree_from_text_decides_as_it_is_written() -> None:
+    values = np.random.default_rng(0).choice([0.1, 0.125, 0.13, 0.25, 0.3, 0.5, 0.6], (2, 30, 31)).astype(np.float32)
+    image = esd.from_array(values, grid(30, 31), ("red", "nir"))
+    classifier = decision_tree(RULES, ("red", "nir"))
+    found = image.classify(classifier).compute().values[0, 0]
+    red, nir = values
+    land = np.where(red > 0.125, np.where(nir <= 0.5, "soil", "town"), "forest")
+    expected = np.where(nir < 0.25, "water", land)
+    assert classifier.legend == {1: "forest", 2: "soil", 3: "town", 4: "water"}
+    assert np.array_equal(np.array(["", *classifier.classes])[found], expected)
+    for text, reason in (
+        ("1) root 9 9 9\n2) nir<1 9 9 a *", "no child 3"),
+        ("1) root 9 9 9\n2) blue<1 9 9 a *\n3) blue>=1 9 9 b *", "no feature 'blue'"),
+        ("if nir > 3", "is no node"),
+        ("2) nir<1 9 9 a *", "no node 1"),
+        ("1) root 9 9 a *", "one class"),
+    ):
+        with pytest.raises(ExpressionError, match=reason):
+            decision_tree(text, ("red", "nir"))
