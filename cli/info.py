@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["info", "info_document"]
 
-BESIDE_CODES = ("count", "error", "codec", "metadata")
+BESIDE_CODES = ("count", "error", "codec", "overviews", "provenance", "metadata")
 RAW_DEFINITION = "surface reflectance as read: 6 bands x 2 bytes x the scenes' pixels inside the cube's grid and windows"
 
 

@@ -70,6 +70,7 @@ class EspaReader:
             quality=(Layer("cfmask", mask),) if masked else (),
             sun_elevation=_sun_elevation(root),
             notes=() if masked else (f"{stem} {NO_MASK}",),
+            metadata=(name,),
         )
 
     def read(self, scene: Scene, folder: Path, region: Region) -> Observation:

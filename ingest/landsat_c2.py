@@ -82,6 +82,7 @@ class LandsatC2Reader:
             cloud_cover=metadata.optional("IMAGE_ATTRIBUTES", "CLOUD_COVER"),
             sun_elevation=metadata.optional("IMAGE_ATTRIBUTES", "SUN_ELEVATION"),
             notes=() if masked else (f"{stem} has no QA_PIXEL: clouds are not masked, only fill and invalid values",),
+            metadata=(name,),
         )
 
     def read(self, scene: Scene, folder: Path, region: Region) -> Observation:

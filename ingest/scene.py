@@ -55,7 +55,7 @@ class Scene:
 
     `period` is the first and last day that its observations can be of; `acquired` the day that stands for them.
     `cloud_cover` is in percent, `sun_elevation` in degrees, None where the product does not tell. `notes` are lines
-    that a person ought to read.
+    that a person ought to read. `metadata` names the files that it was told by, beside those of its layers.
     """
 
     id: str
@@ -71,6 +71,7 @@ class Scene:
     cloud_cover: float | None = None
     sun_elevation: float | None = None
     notes: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
 
     @property
     def bands(self) -> tuple[str, ...]:
