@@ -10,7 +10,21 @@ from typing import Annotated, Any
 
 import typer
 
-from . import change, classify, compute, demo, export, info, ingest_verbs, operators_verb, search, series, similar, train
+from . import (
+    change,
+    classify,
+    compute,
+    demo,
+    export,
+    info,
+    ingest_verbs,
+    operators_verb,
+    search,
+    series,
+    similar,
+    store_verbs,
+    train,
+)
 
 __all__ = ["app", "main"]
 
@@ -29,7 +43,9 @@ VERBS: tuple[Callable[..., None], ...] = (
     demo.demo,
     ingest_verbs.simulate,
     ingest_verbs.ingest,
+    store_verbs.append,
     info.info,
+    store_verbs.verify,
     search.search,
     compute.compute,
     series.sample,

@@ -27,7 +27,7 @@ from .fingerprint import bytes_of, hash_of, stamp_of
 from .readers import Failure
 from .scene import Scene
 
-__all__ = ["BlockRow", "Corner", "Ledger", "Run", "ledger_path"]
+__all__ = ["ALL_FAILURES", "BlockRow", "Corner", "Ledger", "Run", "ledger_path"]
 
 _TABLES = """
 create table if not exists runs (run integer primary key, settings json, outline blob, "exact" boolean);
@@ -42,7 +42,7 @@ create table if not exists blocks (
 create table if not exists failures (run integer, source text, cause text);
 create table if not exists block_failures (grid text, "window" date, y0 integer, x0 integer, source text, cause text);
 """
-_ALL_FAILURES = "select source, cause from failures union select source, cause from block_failures order by all"
+ALL_FAILURES = "select source, cause from failures union select source, cause from block_failures order by all"
 
 Settings = Mapping[str, object]
 Corner = tuple[dt.date, int, int]
@@ -219,7 +219,7 @@ class Ledger:
 
     def failures(self) -> tuple[Failure, ...]:
         """Return every failure that still holds, sorted."""
-        return tuple(Failure(*row) for row in self._rows(_ALL_FAILURES))
+        return tuple(Failure(*row) for row in self._rows(ALL_FAILURES))
 
     def failures_of(self, run: Run) -> tuple[Failure, ...]:
         """Return what the scan of a run could not use."""
