@@ -12,7 +12,8 @@ from esd.dekad import parse_windows
 from esd.errors import WindowError
 
 from .arguments import Aoi, Encoder, MaxMemory, bytes_of, codec_named
-from .console import AsJson, command_again, count, emit, facts, fail, listing, note, size, verb
+from .console import AsJson, command_again, count, emit, facts, fail, note, size, verb
+from .plan_report import failure_rows, plan_document, show_plan
 from .progress import bar
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from esd.ingest.pipeline import IngestReport
     from esd.ingest.plan import IngestPlan
-    from esd.ingest.readers import Failure
     from esd.ingest.workers import ProcessExecutor
 
 __all__ = [
@@ -138,6 +138,9 @@ def ingest(
     workers: Workers = 1,
     catalog: Annotated[Path | None, typer.Option(help="Catalog file to add the scenes and the cube to.")] = None,
     plan_only: Annotated[bool, typer.Option("--plan", help="Say what would be read and written; do nothing.")] = False,
+    coverage_map: Annotated[
+        Path | None, typer.Option("--map", metavar="PNG", help="With --plan: draw how many scenes lie over each pixel.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a cube of satellite scenes: masked, composited in ten-day steps, encoded, written block by block.
@@ -157,7 +160,9 @@ def ingest(
         resolution=resolution,
     )
     if plan_only:
-        emit(_plan_document(plan, out), as_json, lambda console: _show_plan(plan, console))
+        told = plan_document(plan, out, codec_named(encoder), coverage_map)
+        emit(told, as_json, lambda console: show_plan(told, console))
+        tell_failures(told["failures"], None)
         return
     document = _carry_out(plan, out, encoder, resume, catalog, workers)
     emit(document, as_json, lambda console: show_report(document, console))
@@ -217,58 +222,13 @@ def _carry_out(
     return report_document(report, codec.id)
 
 
-def _plan_document(plan: IngestPlan, out: Path) -> dict[str, Any]:
-    box = plan.geobox.boundingbox
-    return {
-        "out": out,
-        "scenes": [
-            {"id": scene.id, "product": scene.product, "date": scene.acquired, "cloud_cover": scene.cloud_cover}
-            for scene in plan.scenes
-        ],
-        "windows": plan.windows,
-        "grid": {"crs": str(plan.geobox.crs), "shape": list(plan.geobox.shape), "bounds": list(box.bbox)},
-        "blocks": len(plan.tasks),
-        "block_pixels": plan.block,
-        "bytes_in": plan.bytes_in,
-        "peak_bytes": plan.peak_bytes,
-        "failures": _failure_rows(plan.failures),
-        "notes": plan.notes,
-    }
-
-
-def _failure_rows(failures: tuple[Failure, ...]) -> list[dict[str, str]]:
-    return [{"source": failure.source, "cause": failure.cause} for failure in failures]
-
-
-def _show_plan(plan: IngestPlan, console: Console) -> None:
-    grid = plan.geobox
-    per_window = [
-        (window.isoformat(), len({scene.id for task in plan.tasks if task.window == window for scene in task.scenes}))
-        for window in plan.windows
-    ]
-    console.print(
-        facts(
-            [
-                ("scenes", count(len(plan.scenes), "scene")),
-                ("grid", f"{grid.shape.y} x {grid.shape.x} pixels, {grid.crs}"),
-                ("blocks", f"{len(plan.tasks)} of at most {plan.block} x {plan.block} pixels"),
-                ("to read", size(plan.bytes_in) + " of reflectance"),
-                ("memory", size(plan.peak_bytes) + " at most"),
-            ],
-            "Plan (nothing is written)",
-        )
-    )
-    console.print(listing(["window from", ">scenes"], per_window))
-    tell_failures(_failure_rows(plan.failures), None)
-
-
 def report_document(report: IngestReport, encoder: str) -> dict[str, Any]:
     """Return what `--json` tells of an ingest."""
     return {
         "cube": report.path,
         "encoder": encoder,
         "scenes": report.scenes,
-        "failures": _failure_rows(report.failures),
+        "failures": failure_rows(report.failures),
         "notes": report.notes,
         "windows": report.windows,
         "blocks": report.blocks,

@@ -24,6 +24,7 @@ from esd.errors import SceneError
 
 __all__ = ["Package", "Scratch", "is_compressed", "is_tarball"]
 
+PIECE = 1 << 20
 TARBALLS = (".tar", ".tar.gz", ".tgz")
 TAR_MAGIC = slice(257, 262)
 LONGEST_PLAIN_NAME = 100
@@ -98,6 +99,9 @@ class Package:
             for member in archive:
                 if member.name in wanted and member.isfile():
                     archive.extract(member.replace(name=wanted[member.name]), into, filter="data")
+            # The checksum of a gzip stream is at its very end, behind the last member.
+            while archive.fileobj is not None and archive.fileobj.read(PIECE):
+                continue
 
 
 @contextmanager
@@ -106,7 +110,8 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except _DAMAGED as error:
         kind = "is truncated or damaged" if is_tarball(path) else "cannot be read"
-        raise SceneError(f"{path.name} {kind} ({error}); download it again") from error
+        reason = str(error).partition("\n")[0].removesuffix(":")
+        raise SceneError(f"{path.name} {kind} ({reason}); download it again") from error
 
 
 class Scratch:

@@ -8,17 +8,20 @@ Source: ESPA product guides, "Landsat 4-7 Surface Reflectance (LEDAPS) Product",
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+from odc.geo.geobox import GeoBox
 
 from esd.dekad import BANDS
 from esd.errors import SceneError
 from esd.grid import Region
 
 from .archive import Package
-from .raster import header_of, read_window
+from .consistency import date_of_julian, require_corner, require_lonlat, require_same, require_sane_grid
+from .raster import header_of, read_window, require_one_grid
 from .scene import Layer, Observation, Scene, require, stack_bands
 
 __all__ = ["EspaReader"]
@@ -26,6 +29,11 @@ __all__ = ["EspaReader"]
 TM_NUMBERS = dict(zip((1, 2, 3, 4, 5, 7), BANDS, strict=True))
 OLI_NUMBERS = dict(zip((2, 3, 4, 5, 6, 7), BANDS, strict=True))
 CLEAR_CLASSES = (0, 1)
+ENCODING = (0.0001, 0.0, -9999.0, 20000.0, -2000.0, 16000.0)
+"""Scale, offset, fill, saturation and valid range, which LEDAPS and LaSRC share: an XML that tells others is damaged."""
+_STEM = re.compile(
+    r"L[CETO](?:(?P<platform>\d)\d{6}|0(?P<new>\d)_L\w{3}_\d{6}_)(?P<day>\d{8}(?=_)|\d{7}(?=[A-Z]))", re.IGNORECASE
+)
 NO_MASK = "has no cfmask: clouds are not masked"
 
 
@@ -57,6 +65,9 @@ class EspaReader:
         mask = f"{stem}_cfmask.tif"
         masked = mask in package.members
         acquired = dt.date.fromisoformat(_text(root, "acquisition_date", name))
+        _require_name(stem, platform, acquired, name)
+        _require_grid(geobox, root, name)
+        require_one_grid(package, layers, geobox)
         return Scene(
             id=stem,
             product=self.product,
@@ -67,7 +78,7 @@ class EspaReader:
             geobox=geobox,
             path=package.path,
             layers=layers,
-            quality=(Layer("cfmask", mask),) if masked else (),
+            quality=(Layer("cfmask", mask, dtypes=("uint8",)),) if masked else (),
             sun_elevation=_sun_elevation(root),
             notes=() if masked else (f"{stem} {NO_MASK}",),
             metadata=(name,),
@@ -105,16 +116,35 @@ def _layer(listed: ElementTree.Element | None, band: str, file: str) -> Layer:
     if listed is None:
         raise SceneError(f"{file} is not listed in its XML, so its scale is unknown; download the scene again")
     span = listed.find("{*}valid_range")
-    return Layer(
-        name=band,
-        file=file,
-        scale=float(listed.get("scale_factor", "1")),
-        offset=float(listed.get("add_offset", "0")),
-        fill=_number(listed.get("fill_value")),
-        saturated=_number(listed.get("saturate_value")),
-        valid=None if span is None else (float(span.get("min", "-inf")), float(span.get("max", "inf"))),
-    )
+    numbers = [listed.get(key) for key in ("scale_factor", "add_offset", "fill_value", "saturate_value")]
+    numbers += [None, None] if span is None else [span.get("min"), span.get("max")]
+    told = tuple(None if number is None else float(number) for number in numbers)
+    require_same(f"the XML of {file}", "scale, offset, fill, saturation and range", told, "LEDAPS and LaSRC", ENCODING)
+    scale, offset, fill, saturated, lowest, highest = ENCODING
+    return Layer(band, file, 1, scale, offset, fill, saturated, (lowest, highest), ("int16",))
 
 
-def _number(text: str | None) -> float | None:
-    return None if text is None else float(text)
+def _require_name(stem: str, platform: str, acquired: dt.date, name: str) -> None:
+    """Raise SceneError unless a scene's name, where it has the form of Landsat's, tells the same day and platform."""
+    found = _STEM.match(stem)
+    if found is not None:
+        day = found["day"]
+        told = date_of_julian(day) if len(day) == 7 else dt.datetime.strptime(day, "%Y%m%d").date()
+        require_same(name, "acquisition_date", acquired, "its name", told)
+        require_same(name, "satellite", platform, "its name", f"LANDSAT_{found['platform'] or found['new']}")
+
+
+def _require_grid(geobox: GeoBox, root: ElementTree.Element, name: str) -> None:
+    """Raise SceneError unless the grid is the one that the XML tells, as far as it does."""
+    require_sane_grid(geobox, name)
+    inside = (root.findtext(".//{*}grid_origin") or "").strip().upper() == "CENTER"
+    corners = {
+        str(corner.get("location")): (float(corner.get("x", "nan")), float(corner.get("y", "nan")))
+        for corner in root.iterfind(".//{*}corner_point")
+        if corner.get("location") in ("UL", "LR")
+    }
+    require_corner(geobox, corners, geobox.affine.a / 2 if inside else 0.0, name)
+    degrees = [root.findtext(f".//{{*}}{side}") for side in ("west", "south", "east", "north")]
+    if None not in degrees:
+        west, south, east, north = (float(str(degree)) for degree in degrees)
+        require_lonlat(geobox, (west, south, east, north), name)

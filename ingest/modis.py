@@ -20,12 +20,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
+from pyproj import Transformer
 
 from esd.errors import SceneError
 from esd.grid import Region
 
 from . import modis_hdf
 from .archive import Package
+from .consistency import require_sane_grid
+from .modis_hdf import SINUSOIDAL
 from .raster import header_of, read_window
 from .scene import Layer, Observation, Scene, has_bits, require, stack_bands
 
@@ -69,12 +72,19 @@ FORMS = {
     ),
 }
 SCALE = 0.0001
+DTYPES = ("int16", "int32")
+TILE_METRES = 1111950.5196666666
+TILE_PIXELS = (1200, 2400, 4800)
+TILE_SLACK = 0.1
+"""Tiles; a small grid across the edge of two is called after the one that it begins in."""
+LARGEST_SHIFT = 0.05
+"""Pixels that a grid may lie beside the product's, for the digits that files keep."""
 UNNAMED_BANDS = {"red": 3, "blue": 4, "nir": 5, "swir2": 6}
 UNNAMED_DAY = 7
 PLATFORMS = {"MOD": "Terra", "MYD": "Aqua"}
 
 _GRANULE = re.compile(
-    r"(?P<sensor>MOD|MYD)(?P<form>09A1|13Q1)\.A(?P<date>\d{7})\.h\d\dv\d\d\..*(tif|tiff|hdf)", re.IGNORECASE
+    r"(?P<sensor>MOD|MYD)(?P<form>09A1|13Q1)\.A(?P<date>\d{7})\.(?P<tile>h\d\dv\d\d)\..*(tif|tiff|hdf)", re.IGNORECASE
 )
 _UNNAMED = re.compile(r"(?P<sensor>MOD|MYD)(?P<form>13Q1)_(?P<date>\d{8}).*\.(tif|tiff)", re.IGNORECASE)
 
@@ -98,6 +108,7 @@ class ModisReader:
         form = FORMS[found["form"].upper()]
         geobox, layers, quality = _contents(package, name, form, named=len(found["date"]) == 7)
         require(layers, f"{name} has no reflectance band of MOD{found['form']}")
+        _require_tile(geobox, found.groupdict().get("tile"), name)
         first = dt.datetime.strptime(found["date"], "%Y%j" if len(found["date"]) == 7 else "%Y%m%d").date()
         masked = any(layer.name in {"state", "reliability"} for layer in quality)
         return Scene(
@@ -111,7 +122,7 @@ class ModisReader:
             path=package.path,
             layers=layers,
             quality=quality,
-            notes=() if masked else (f"{name} has no quality layer: clouds are not masked",),
+            notes=_notes(name, form, layers, masked),
         )
 
     def read(self, scene: Scene, folder: Path, region: Region) -> Observation:
@@ -154,20 +165,24 @@ def _contents(
     else:
         header = header_of(package, name)
         geobox = header.geobox
-        indices = {description.lower(): number for number, description in enumerate(header.descriptions, 1)}
+        indices = {f"{description.lower()} {number}": number for number, description in enumerate(header.descriptions, 1)}
     layers = tuple(
-        Layer(band, name, index, SCALE, 0.0, form.fill, None, form.valid)
+        Layer(band, name, index, SCALE, 0.0, form.fill, None, form.valid, DTYPES)
         for band, part in form.bands.items()
-        if (index := _index(indices, part)) is not None
+        if (index := _index(indices, part, name)) is not None
     )
     quality = tuple(
-        Layer(kind, name, index) for kind, part in form.quality.items() if (index := _index(indices, part)) is not None
+        Layer(kind, name, index) for kind, part in form.quality.items() if (index := _index(indices, part, name)) is not None
     )
     return _require_grid(geobox, name), layers, quality
 
 
-def _index(indices: dict[str, int | str], part: str) -> int | str | None:
-    return next((index for description, index in indices.items() if part in description), None)
+def _index(indices: dict[str, int | str], part: str, name: str) -> int | str | None:
+    """Return the band whose description holds a text. Raises SceneError if two do."""
+    found = [index for description, index in indices.items() if part in description]
+    if len(found) > 1:
+        raise SceneError(f"{name} has {len(found)} bands called {part}; download it again")
+    return found[0] if found else None
 
 
 def _unnamed_contents(package: Package, name: str) -> tuple[GeoBox, tuple[Layer, ...], tuple[Layer, ...]]:
@@ -183,6 +198,32 @@ def _require_grid(geobox: GeoBox | None, name: str) -> GeoBox:
     if geobox is None:
         raise SceneError(f"{name} has no coordinate system; write one into the file (gdal_edit -a_srs)")
     return geobox
+
+
+def _notes(name: str, form: Form, layers: tuple[Layer, ...], masked: bool) -> tuple[str, ...]:
+    missing = [band for band in form.bands if band not in {layer.name for layer in layers}]
+    notes = [] if masked else [f"{name} has no quality layer: clouds are not masked"]
+    return (*notes, f"{name} has no {', '.join(missing)}") if missing else tuple(notes)
+
+
+def _require_tile(geobox: GeoBox, tile: str | None, name: str) -> None:
+    """Raise SceneError unless a grid lies in the tile of its name and, if it is sinusoidal, on the pixels of the product."""
+    require_sane_grid(geobox, name)
+    left, bottom, right, top = geobox.boundingbox.bbox
+    assert geobox.crs is not None
+    to_tiles = Transformer.from_crs(geobox.crs.proj, SINUSOIDAL, always_xy=True)
+    x, y = to_tiles.transform((left + right) / 2, (bottom + top) / 2)
+    if tile is not None:
+        column, row = x / TILE_METRES + 18 - int(tile[1:3]), 9 - y / TILE_METRES - int(tile[4:6])
+        if not (-TILE_SLACK <= column <= 1 + TILE_SLACK and -TILE_SLACK <= row <= 1 + TILE_SLACK):
+            raise SceneError(f"{name} does not lie in tile {tile} that it is called after; download it again")
+    if tile is None or (round(x), round(y)) == (round((left + right) / 2), round((bottom + top) / 2)):
+        pixels = TILE_METRES / np.array([abs(geobox.affine.a), abs(geobox.affine.e)])
+        shift = np.array([left / abs(geobox.affine.a), top / abs(geobox.affine.e)])
+        known = any(np.allclose(pixels, side, rtol=1e-5) for side in TILE_PIXELS)
+        known &= abs(x - (left + right) / 2) + abs(y - (bottom + top) / 2) < 1
+        if not known or np.abs(shift - np.rint(shift)).max() > LARGEST_SHIFT:
+            raise SceneError(f"{name} is not on the pixels of MODIS; download it again")
 
 
 def _days(scene: Scene, day_of_year: Flags) -> npt.NDArray[np.int16]:

@@ -37,6 +37,7 @@ class Layer:
 
     `index` is the band number in a GeoTIFF, from 1, or the data set's name in an HDF file. Reflectance is
     raw * scale + offset; `fill` and `saturated` are raw values that mean nothing, `valid` the raw range that does.
+    A file whose numbers are of none of `dtypes` is damaged; without any, all are read.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Layer:
     fill: float | None = None
     saturated: float | None = None
     valid: tuple[float, float] | None = None
+    dtypes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,13 @@ from esd.errors import CubeError, GridError, JobError, WindowError
 from esd.fsq import FILL
 from esd.grid import Region, geobox_from_bounds, region_of
 from esd.ingest.append import plan_append
+from esd.ingest.coverage import scene_counts
 from esd.ingest.ledger import ledger_path
 from esd.ingest.lock import WriteLock, lock_path
 from esd.ingest.pipeline import run_append, run_ingest
 from esd.ingest.plan import plan_ingest
 from esd.ingest.provenance import pixel_provenance
+from esd.ingest.simulate import simulate
 from esd.ingest.verify import run_verify
 from esd.ingest.workers import ProcessExecutor
 from esd.shards import encode_shard, put_file
@@ -258,3 +260,29 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
         put_file(tmp_path / "a", b"after")
     assert (tmp_path / "a").read_bytes() == b"before"
     assert [file.name for file in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_plan_tells_what_is_missing_and_does_nothing(years: Path, tmp_path: Path, codec: Codec) -> None:
+    weights = tmp_path / "random.safetensors"
+    weights.write_bytes(codec.data)
+    words = ("ingest", years, "--windows", "2004/2005", "--out", tmp_path / "a.esd.zarr", "--plan", "--encoder", weights)
+    told = esd(*words, "--map", tmp_path / "map.png", "--json").document
+    first = told["coverage"][0]
+    assert (first["window"], first["sensors"]) == ("2004-01-01", {"LANDSAT_5 TM": 6})
+    assert first["months_without_scenes"] == [f"2004-{month:02d}-01" for month in range(2, 13, 2)]
+    assert first["mean_cloud_cover"] == 12.5
+    assert told["seconds"] > 0
+    assert told["disk_bytes_at_most"] > 2 * 20 * 24 * 24
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["map.png", "random.safetensors"]
+    assert (tmp_path / "map.png").read_bytes()[:4] == b"\x89PNG"
+    plan = plan_ingest([years], [dt.date(2004, 1, 1)])
+    assert (scene_counts(plan, dt.date(2004, 1, 1)) == 6).all()
+    outcome = esd(*words)
+    assert "2004-02" in outcome.out
+
+
+def test_a_killed_simulation_leaves_nothing_behind_the_next(tmp_path: Path) -> None:
+    (tmp_path / ".scenes.simulating" / "landsat").mkdir(parents=True)
+    lock_path(tmp_path / "scenes").write_text("process 1 on moon since ever")
+    simulate(tmp_path / "scenes", size=32, years=(2004, 2004), products=("landsat",), revisit_days=160)
+    assert [path.name for path in tmp_path.iterdir()] == ["scenes"]
