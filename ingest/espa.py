@@ -1,7 +1,8 @@
 """ESPA orders: Landsat 4 to 8 surface reflectance (LEDAPS, LaSRC) with cfmask, as a folder or .tar.gz.
 
 The XML metadata tell scale, fill, saturation and valid range of each band; it may list bands that were not delivered.
-cfmask is 0 clear, 1 water, 2 shadow, 3 snow, 4 cloud, 255 fill; clear land and water are kept.
+cfmask (or pixel_qa, which Collection 1 has in its place) tells clouds. cfmask is 0 clear, 1 water, 2 shadow, 3 snow,
+4 cloud, 255 fill; clear land and water are kept.
 Source: ESPA product guides, "Landsat 4-7 Surface Reflectance (LEDAPS) Product", USGS.
 """
 
@@ -13,6 +14,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
 from esd.dekad import BANDS
@@ -22,7 +24,7 @@ from esd.grid import Region
 from .archive import Package
 from .consistency import date_of_julian, require_corner, require_lonlat, require_same, require_sane_grid
 from .raster import header_of, read_window, require_one_grid
-from .scene import Layer, Observation, Scene, require, stack_bands
+from .scene import Layer, Observation, Scene, has_bits, require, stack_bands
 
 __all__ = ["EspaReader"]
 
@@ -34,7 +36,8 @@ ENCODING = (0.0001, 0.0, -9999.0, 20000.0, -2000.0, 16000.0)
 _STEM = re.compile(
     r"L[CETO](?:(?P<platform>\d)\d{6}|0(?P<new>\d)_L\w{3}_\d{6}_)(?P<day>\d{8}(?=_)|\d{7}(?=[A-Z]))", re.IGNORECASE
 )
-NO_MASK = "has no cfmask: clouds are not masked"
+MASKS = {"cfmask": ("uint8",), "pixel_qa": ("uint16",)}
+NO_MASK = "has no cfmask and no pixel_qa: clouds are not masked"
 
 
 class EspaReader:
@@ -62,8 +65,8 @@ class EspaReader:
         geobox = header_of(package, layers[0].file).geobox
         if geobox is None:
             raise SceneError(f"{layers[0].file} has no coordinate system; order the scene as GeoTIFF")
-        mask = f"{stem}_cfmask.tif"
-        masked = mask in package.members
+        masks = {name: f"{stem}_{name}.tif" for name in MASKS}
+        found = [Layer(name, file, dtypes=MASKS[name]) for name, file in masks.items() if file in package.members][:1]
         acquired = dt.date.fromisoformat(_text(root, "acquisition_date", name))
         _require_name(stem, platform, acquired, name)
         _require_grid(geobox, root, name)
@@ -78,9 +81,9 @@ class EspaReader:
             geobox=geobox,
             path=package.path,
             layers=layers,
-            quality=(Layer("cfmask", mask, dtypes=("uint8",)),) if masked else (),
+            quality=tuple(found),
             sun_elevation=_sun_elevation(root),
-            notes=() if masked else (f"{stem} {NO_MASK}",),
+            notes=() if found else (f"{stem} {NO_MASK}",),
             metadata=(name,),
         )
 
@@ -90,8 +93,19 @@ class EspaReader:
         raws = [read_window(folder, layer, region, full) for layer in scene.layers]
         reflectance, clear = stack_bands(scene.layers, raws)
         for layer in scene.quality:
-            clear &= np.isin(read_window(folder, layer, region, full), CLEAR_CLASSES)
+            flags = read_window(folder, layer, region, full)
+            clear &= np.isin(flags, CLEAR_CLASSES) if layer.name == "cfmask" else clear_by_pixel_qa(flags)
         return Observation(np.where(clear, reflectance, np.float32(0)), clear)
+
+
+def clear_by_pixel_qa(flags: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
+    """Return where Collection 1 pixel_qa [y, x] means clear land or water.
+
+    Bits 1 and 2 are clear and water; dropped are fill (0), shadow (3), snow (4), cloud (5), terrain occlusion (10) and
+    high confidence of cirrus (8 and 9), which only Landsat 8 has.
+    """
+    cirrus = has_bits(flags, 8) & has_bits(flags, 9)
+    return has_bits(flags, 1, 2) & ~(has_bits(flags, 0, 3, 4, 5, 10) | cirrus)
 
 
 def _parse(package: Package, name: str) -> ElementTree.Element:

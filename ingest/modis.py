@@ -1,13 +1,16 @@
-"""MODIS composites: MOD09A1 (8 days, 500 m) and MOD13Q1 (16 days, 250 m), of Terra (MOD) and Aqua (MYD).
+"""MODIS: MOD09A1 (8 days, 500 m), MOD09GA (daily, 500 m) and MOD13Q1 (16 days, 250 m), of Terra (MOD) and Aqua (MYD),
+and MCD43A4 (daily, 500 m, seen from above, of both).
 
 Three forms are read, all with one file a composite:
-* `MOD09A1.AYYYYDDD.hHHvVV.*.tif` (or MOD13Q1): a GeoTIFF whose band descriptions are the product's data set names;
+* `MOD09A1.AYYYYDDD.hHHvVV.*.tif` (or another): a GeoTIFF whose band descriptions are the product's data set names;
 * the same as `.hdf` (HDF4, needs the extra `modis`);
 * `MOD13Q1_YYYYMMDD*.tif`: seven bands without names, EVI, NDVI, red, blue, NIR, MIR, day of year, reflectance 0-1.
 
 A pixel is of the day that its day-of-year layer tells; a composite without one is of its middle day, four or eight
-days after its first. MOD13Q1 has no green and no swir1.
-Source: MOD09 User's Guide (collection 6), table 13; MOD13 User's Guide (collection 6), tables 4 and 5.
+days after its first. MOD13Q1 has no green and no swir1. MCD43A4 is of the day in its name, on which its sixteen days
+weigh most; bands of full and of magnitude inversion (mandatory quality 0 and 1) are kept.
+Source: MOD09 User's Guide (collection 6), table 13; MOD13 User's Guide (collection 6), tables 4 and 5; MCD43A4 User Guide
+(collection 6), "Mandatory Quality".
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
+from esd.dekad import BANDS
 from esd.errors import SceneError
 from esd.grid import Region
 
@@ -32,7 +36,7 @@ from .modis_hdf import SINUSOIDAL
 from .raster import header_of, read_window
 from .scene import Layer, Observation, Scene, has_bits, require, stack_bands
 
-__all__ = ["ModisReader"]
+__all__ = ["UNNAMED_COMPOSITE_DAYS", "ModisReader", "days_of", "require_tile"]
 
 Flags = npt.NDArray[np.generic]
 
@@ -48,17 +52,12 @@ class Form:
     valid: tuple[float, float]
 
 
+NUMBERS = {"blue": 3, "green": 4, "red": 1, "nir": 2, "swir1": 6, "swir2": 7}
+"""MODIS's numbers of the bands."""
 FORMS = {
     "09A1": Form(
         days=8,
-        bands={
-            "blue": "sur_refl_b03",
-            "green": "sur_refl_b04",
-            "red": "sur_refl_b01",
-            "nir": "sur_refl_b02",
-            "swir1": "sur_refl_b06",
-            "swir2": "sur_refl_b07",
-        },
+        bands={band: f"sur_refl_b0{number}" for band, number in NUMBERS.items()},
         quality={"state": "state_500m", "day": "day_of_year"},
         fill=-28672,
         valid=(-100, 16000),
@@ -69,6 +68,20 @@ FORMS = {
         quality={"reliability": "pixel reliability", "day": "day of the year"},
         fill=-1000,
         valid=(0, 10000),
+    ),
+    "09GA": Form(
+        days=1,
+        bands={band: f"sur_refl_b0{number}_1" for band, number in NUMBERS.items()},
+        quality={"state": "state_1km"},
+        fill=-28672,
+        valid=(-100, 16000),
+    ),
+    "43A4": Form(
+        days=1,
+        bands={band: f"nadir_reflectance_band{number}" for band, number in NUMBERS.items()},
+        quality={band: f"mandatory_quality_band{number}" for band, number in NUMBERS.items()},
+        fill=32767,
+        valid=(0, 32766),
     ),
 }
 SCALE = 0.0001
@@ -81,10 +94,14 @@ LARGEST_SHIFT = 0.05
 """Pixels that a grid may lie beside the product's, for the digits that files keep."""
 UNNAMED_BANDS = {"red": 3, "blue": 4, "nir": 5, "swir2": 6}
 UNNAMED_DAY = 7
-PLATFORMS = {"MOD": "Terra", "MYD": "Aqua"}
+UNNAMED_COMPOSITE_DAYS = 16
+PLATFORMS = {"MOD": "Terra", "MYD": "Aqua", "MCD": "Terra and Aqua"}
+INVERTED = (0, 1)
 
 _GRANULE = re.compile(
-    r"(?P<sensor>MOD|MYD)(?P<form>09A1|13Q1)\.A(?P<date>\d{7})\.(?P<tile>h\d\dv\d\d)\..*(tif|tiff|hdf)", re.IGNORECASE
+    r"(?P<sensor>M[OY]D(?=09|13)|MCD(?=43))(?P<form>09A1|09GA|13Q1|43A4)\.A(?P<date>\d{7})\."
+    r"(?P<tile>h\d\dv\d\d)\..*(tif|tiff|hdf)",
+    re.IGNORECASE,
 )
 _UNNAMED = re.compile(r"(?P<sensor>MOD|MYD)(?P<form>13Q1)_(?P<date>\d{8}).*\.(tif|tiff)", re.IGNORECASE)
 
@@ -108,9 +125,9 @@ class ModisReader:
         form = FORMS[found["form"].upper()]
         geobox, layers, quality = _contents(package, name, form, named=len(found["date"]) == 7)
         require(layers, f"{name} has no reflectance band of MOD{found['form']}")
-        _require_tile(geobox, found.groupdict().get("tile"), name)
+        require_tile(geobox, found.groupdict().get("tile"), name)
         first = dt.datetime.strptime(found["date"], "%Y%j" if len(found["date"]) == 7 else "%Y%m%d").date()
-        masked = any(layer.name in {"state", "reliability"} for layer in quality)
+        masked = any(layer.name != "day" for layer in quality)
         return Scene(
             id=name.rpartition(".")[0],
             product=self.product,
@@ -136,8 +153,11 @@ class ModisReader:
             clear &= clear_by_state(window(folder, state, region, full))
         if reliability is not None:
             clear &= np.isin(window(folder, reliability, region, full), (0, 1))
+        for layer in scene.quality:
+            if layer.name in NUMBERS:
+                clear[BANDS.index(layer.name)] &= np.isin(window(folder, layer, region, full), INVERTED)
         dated = scene.quality_layer("day")
-        day = None if dated is None else _days(scene, window(folder, dated, region, full))
+        day = None if dated is None else days_of(scene, window(folder, dated, region, full))
         return Observation(np.where(clear, reflectance, np.float32(0)), clear, day)
 
 
@@ -206,7 +226,7 @@ def _notes(name: str, form: Form, layers: tuple[Layer, ...], masked: bool) -> tu
     return (*notes, f"{name} has no {', '.join(missing)}") if missing else tuple(notes)
 
 
-def _require_tile(geobox: GeoBox, tile: str | None, name: str) -> None:
+def require_tile(geobox: GeoBox, tile: str | None, name: str) -> None:
     """Raise SceneError unless a grid lies in the tile of its name and, if it is sinusoidal, on the pixels of the product."""
     require_sane_grid(geobox, name)
     left, bottom, right, top = geobox.boundingbox.bbox
@@ -226,7 +246,7 @@ def _require_tile(geobox: GeoBox, tile: str | None, name: str) -> None:
             raise SceneError(f"{name} is not on the pixels of MODIS; download it again")
 
 
-def _days(scene: Scene, day_of_year: Flags) -> npt.NDArray[np.int16]:
+def days_of(scene: Scene, day_of_year: Flags) -> npt.NDArray[np.int16]:
     """Turn days of the year, 1-366, into days since the composite's first; days outside of it to its middle."""
     first, last = scene.period
     number = np.nan_to_num(day_of_year.astype(np.float64), nan=-1, posinf=-1, neginf=-1)

@@ -19,12 +19,14 @@ from .archive import Package, Scratch, is_tarball
 from .espa import EspaReader
 from .landsat_c2 import LandsatC2Reader
 from .modis import ModisReader
+from .modis_series import ModisSeriesReader
 from .raster import native_region, place
 from .scene import Observation, Reader, Scene
 
 __all__ = ["READERS", "Failure", "find_scenes", "read_scene"]
 
-READERS: dict[str, Reader] = {reader.product: reader for reader in (EspaReader(), LandsatC2Reader(), ModisReader())}
+KINDS = (EspaReader(), LandsatC2Reader(), ModisReader(), ModisSeriesReader())
+READERS: dict[str, Reader] = {reader.product: reader for reader in KINDS}
 SINGLE_FILES = (".tif", ".tiff", ".hdf")
 NEVER_ENTERED = (".zarr",)
 NONSENSE = (ValueError, ArithmeticError, LookupError, TypeError, MemoryError, OSError, CRSError, GridError)
@@ -72,7 +74,11 @@ def _scan(path: Path, visited: set[Path], *, named: bool) -> Iterator[Scene | Fa
     except SceneError as error:
         yield Failure(path.name, str(error))
         return
-    claims = [(reader, name) for reader in READERS.values() for name in reader.claims(package)]
+    try:
+        claims = [(reader, name) for reader in READERS.values() for name in reader.claims(package)]
+    except SceneError as error:
+        yield Failure(path.name, str(error))
+        return
     for reader, name in claims:
         try:
             yield reader.scan(package, name)
