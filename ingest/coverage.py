@@ -22,7 +22,7 @@ __all__ = ["WindowCoverage", "coverage_of", "estimate_seconds", "scene_counts"]
 
 MONTHS = 12
 SECONDS_OF_A_READ_PIXEL = 1.1e-7
-"""Reading, masking and compositing one pixel of one scene, measured on one core of 2 GHz over Landsat tiles."""
+"""Reading, masking and compositing one pixel of one scene on one core: an assumption, not measured here."""
 TRIAL_PIXELS = 4096
 
 
