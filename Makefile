@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check lint types docs bench fuzz clean
+.PHONY: demo test check lint types docs bench fuzz faults clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,10 @@ bench: $(STAMP)
 # Random graphs through both tiers, compared to the bit.
 fuzz: $(STAMP)
 	ESD_FUZZ_GRAPHS=100000 $(BIN)/python -m pytest tests/test_compiled.py -k random_graphs $(ARGS)
+
+# Every fault 50 times at random moments, and 500 malformed inputs; prints the seed. As root the full disk is a real one.
+faults: $(STAMP)
+	ESD_FAULTS=50 ESD_MUTATIONS=500 $(BIN)/python -m pytest -s tests/test_ingest_faults.py tests/test_ingest_workers.py tests/test_ingest_malformed.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

@@ -24,6 +24,7 @@ from . import (
     search,
     series,
     similar,
+    store_verbs,
     train,
 )
 
@@ -45,7 +46,9 @@ VERBS: tuple[Callable[..., None], ...] = (
     ingest_verbs.simulate,
     ingest_verbs.ingest,
     import_verb.import_,
+    store_verbs.append,
     info.info,
+    store_verbs.verify,
     search.search,
     compute.compute,
     series.sample,

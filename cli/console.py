@@ -23,7 +23,21 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["AsJson", "count", "emit", "facts", "fail", "listing", "note", "number", "plain", "size", "stderr", "verb"]
+__all__ = [
+    "AsJson",
+    "command_again",
+    "count",
+    "emit",
+    "facts",
+    "fail",
+    "listing",
+    "note",
+    "number",
+    "plain",
+    "size",
+    "stderr",
+    "verb",
+]
 
 INTERRUPTED = 130
 Parameters = ParamSpec("Parameters")
@@ -77,6 +91,21 @@ def verb(
         return run
 
     return declare
+
+
+def command_again(context: typer.Context, *more: str) -> str:
+    """Return the command line that is being carried out, with `more` options unless it has them."""
+    import shlex
+
+    words = ["esd", str(context.info_name)]
+    for parameter in context.command.params:
+        value = context.params.get(str(parameter.name))
+        if value == parameter.get_default(context) or value is None:
+            continue
+        flag = "" if parameter.param_type_name == "argument" else max(parameter.opts, key=len)
+        for item in value if isinstance(value, list | tuple) else (value,):
+            words += [flag] if item is True else [flag, str(item)] if flag else [str(item)]
+    return shlex.join([*words, *(option for option in more if option not in words)])
 
 
 def plain(value: Any) -> Any:

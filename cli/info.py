@@ -12,6 +12,7 @@ import typer
 
 from esd.errors import CubeError, GridError
 
+from .arguments import Grid, Window, lonlat, one_window
 from .console import AsJson, count, emit, facts, listing, number, size, verb
 
 if TYPE_CHECKING:
@@ -21,23 +22,43 @@ if TYPE_CHECKING:
 
 __all__ = ["info", "info_document"]
 
-BESIDE_CODES = ("count", "error", "codec", "metadata")
+BYTES_OF_A_NUMBER = 2
+BESIDE_CODES = ("count", "error", "codec", "overviews", "provenance", "metadata")
+DAILY_DEFINITION = "surface reflectance as a daily series: 6 bands x 2 bytes x the days of each valid pixel's window"
 RAW_DEFINITION = "surface reflectance as read: 6 bands x 2 bytes x the scenes' pixels inside the cube's grid and windows"
 
 
-@verb("Look", "esd info region.esd.zarr", "esd info region.esd.zarr --json", "esd info --encoders")
+@verb(
+    "Look",
+    "esd info region.esd.zarr",
+    "esd info region.esd.zarr --json",
+    "esd info region.esd.zarr --provenance 15.01,48.1 --window 2004",
+    "esd info --encoders",
+)
 def info(
     cube: Annotated[Path | None, typer.Argument(metavar="[CUBE]", help="Folder of the cube.")] = None,
     encoders: Annotated[bool, typer.Option("--encoders", help="List the encoders that come with esd instead.")] = False,
+    provenance: Annotated[
+        str | None, typer.Option("--provenance", metavar="LON,LAT", help="Tell which scenes are behind a pixel instead.")
+    ] = None,
+    window: Window = None,
+    grid: Grid = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what a cube holds: windows, grids, encoder, size ledger, valid pixels, reconstruction error, scenes."""
+    """Tell what a cube holds: windows, grids, encoder, size ledger, valid pixels, reconstruction error, scenes.
+
+    With --provenance: the scenes behind a pixel with the hashes of their bytes, and the software, encoder and settings.
+    """
     if encoders:
         found = _encoders()
         emit({"encoders": found}, as_json, lambda console: _show_encoders(found, console))
         return
     if cube is None:
         raise CubeError("no cube is named; give the folder that 'esd ingest --out' made, or --encoders")
+    if provenance is not None:
+        told = provenance_document(cube, provenance, window, grid)
+        emit(told, as_json, lambda console: _show_provenance(told, console))
+        return
     document = info_document(cube)
     emit(document, as_json, lambda console: _show(document, console))
 
@@ -66,7 +87,7 @@ def info_document(path: Path) -> dict[str, Any]:
             "steps": codec.steps,
             "bands": list(codec.bands),
         },
-        "size": _size_ledger(cube, valid, ledger.get("bytes_in") or provenance.get("bytes_in")),
+        "size": _size_ledger(cube, planes, ledger.get("bytes_in") or provenance.get("bytes_in")),
         "valid_share": valid / pixels if pixels else None,
         "mean_error": error / known if known else None,
         "mean_error_means": "mean over pixels of the RMSE of reflectance (0-1) against the clear observations",
@@ -76,6 +97,45 @@ def info_document(path: Path) -> dict[str, Any]:
         "ingest": ledger.get("state", "unknown (no ledger beside the cube)"),
         "notes": provenance.get("notes", []),
     }
+
+
+def provenance_document(path: Path, point: str, window: str | None, grid: str | None) -> dict[str, Any]:
+    """Return all that `esd info --provenance` tells of a pixel."""
+    import duckdb
+
+    from esd.cube import open_cube
+    from esd.ingest.ledger import ledger_path
+    from esd.ingest.provenance import pixel_provenance
+
+    cube, paths = open_cube(path), {}
+    ledger = ledger_path(cube.path)
+    if ledger.is_file():
+        try:
+            with duckdb.connect(str(ledger), read_only=True) as connection:
+                paths = dict(connection.execute("select id, path from scenes").fetchall())
+        except duckdb.IOException as error:
+            raise CubeError(f"{ledger.name} is in use; ask again when the ingest has ended") from error
+    return pixel_provenance(cube, *lonlat(point), one_window(cube, window), paths, grid)
+
+
+def _show_provenance(document: dict[str, Any], console: Console) -> None:
+    encoder = document["encoder"]
+    rows = [
+        ("pixel", f"row {document['row']}, column {document['column']} of grid {document['grid']}"),
+        ("block", f"rows {document['rows']}, columns {document['columns']}, window {document['window']}"),
+        ("software", document["software"]),
+        ("encoder", f"{encoder['id']} (sha256 {encoder['sha256'][:12]})"),
+        ("settings", f"sha256 {document['settings'][:12]}"),
+        ("clear dekads", ", ".join(str(count) for count in document["clear_dekads_by_step"]) + " by step"),
+        ("could not be read", ", ".join(document["failed"]) or None),
+    ]
+    console.print(facts(rows))
+    known = {True: "yes", False: "no", None: "file is gone"}
+    scenes = [
+        (scene["id"], f"{100 * scene['clear_share']:.1f} %", known[scene["clear_here"]], scene["sha256"][:12])
+        for scene in document["scenes"]
+    ]
+    console.print(listing(["scene", ">clear of the block", "clear here", "sha256"], scenes))
 
 
 def _plane_facts(cube: Cube, grid: str, window: dt.date) -> dict[str, Any]:
@@ -130,8 +190,13 @@ def _grid_facts(cube: Cube, name: str) -> dict[str, Any]:
     }
 
 
-def _size_ledger(cube: Cube, pixel_years: int, raw: int | None) -> dict[str, Any]:
+def _size_ledger(cube: Cube, planes: list[dict[str, Any]], raw: int | None) -> dict[str, Any]:
     """Return what the cube weighs beside the reflectance that it was made of; `raw` is None where nobody wrote it down."""
+    from esd.dekad import BANDS, window_end
+
+    pixel_years = sum(plane["valid_pixels"] for plane in planes)
+    days = sum(plane["valid_pixels"] * (window_end(plane["window"]) - plane["window"]).days for plane in planes)
+    daily = days * len(BANDS) * BYTES_OF_A_NUMBER
     disk = cube.bytes_on_disk()
     total = sum(disk.values())
     bits = cube.codec.steps * math.log2(cube.codec.fsq.size)
@@ -140,6 +205,8 @@ def _size_ledger(cube: Cube, pixel_years: int, raw: int | None) -> dict[str, Any
     return {
         "raw_bytes": raw,
         "raw_means": RAW_DEFINITION,
+        "daily_bytes": daily,
+        "daily_means": DAILY_DEFINITION,
         "pixel_years": pixel_years,
         "raw_bytes_per_pixel_year": raw / pixel_years if raw and pixel_years else None,
         "nominal_bits_per_pixel_year": bits,
@@ -148,6 +215,7 @@ def _size_ledger(cube: Cube, pixel_years: int, raw: int | None) -> dict[str, Any
         "disk_bytes": disk,
         "disk_bytes_total": total,
         "raw_over": {name: raw / value if raw and value else None for name, value in ratios.items()},
+        "daily_over": {name: daily / value if daily and value else None for name, value in ratios.items()},
     }
 
 
@@ -155,20 +223,23 @@ def _ingest_ledger(cube: Cube) -> dict[str, Any]:
     """Read the ledger beside a cube: scenes, their bytes, failures, and whether every block is written."""
     import duckdb
 
-    from esd.ingest.ledger import ledger_path
+    from esd.ingest.ledger import ALL_FAILURES, ledger_path
 
     path = ledger_path(cube.path)
     if not path.is_file():
         return {}
     try:
         with duckdb.connect(str(path), read_only=True) as ledger:
-            failures = ledger.execute("select source, cause from failures order by all").fetchall()
+            failures = ledger.execute(ALL_FAILURES).fetchall()
             used = ledger.execute(
-                "select count(*), sum(bytes_in) from scenes where id not in (select source from failures)"
+                "select count(*), sum(bytes_in) from (select distinct id, bytes_in from scenes) "
+                f"where id not in (select source from ({ALL_FAILURES}))"
             ).fetchall()[0]
             blocks = ledger.execute("select count(*) from blocks").fetchall()[0][0]
     except duckdb.IOException:
         return {"state": "in progress (another process holds the ledger)"}
+    except duckdb.CatalogException:
+        return {"state": "unknown (the ledger is of another version of esd)"}
     whole = sum(len(cube.blocks(grid)) for grid in cube.grids) * len(cube.windows)
     return {
         "scenes": used[0],
@@ -223,24 +294,26 @@ def _grid_table(name: str, grid: dict[str, Any]) -> Any:
 
 
 def _size_table(ledger: dict[str, Any]) -> Any:
-    def ratio(name: str) -> str:
-        value = ledger["raw_over"][name]
-        return "" if value is None else f"1 : {value:.1f}"
+    def ratio(name: str) -> tuple[str, str]:
+        values = (ledger["raw_over"][name], ledger["daily_over"][name])
+        raw, daily = ("" if value is None else f"1 : {value:.1f}" for value in values)
+        return raw, daily
 
     raw = ledger["raw_bytes"]
     rows = [
-        ("raw", size(raw) if raw else "unknown", "", ledger["raw_means"]),
+        ("raw", size(raw) if raw else "unknown", "", "", ledger["raw_means"]),
+        ("daily", size(ledger["daily_bytes"]), "", "", ledger["daily_means"]),
         (
             "codes, nominal",
             size(ledger["nominal_bytes"]),
-            ratio("nominal"),
+            *ratio("nominal"),
             f"{ledger['nominal_bits_per_pixel_year']:.1f} bits x {ledger['pixel_years']:,} pixel-years",
         ),
-        ("codes, on disk", size(ledger["disk_bytes"]["codes"]), ratio("codes_on_disk"), "zstd, lossless"),
-        *((f"{name}, on disk", size(ledger["disk_bytes"][name]), "", "") for name in BESIDE_CODES),
-        ("all, on disk", size(ledger["disk_bytes_total"]), ratio("all_on_disk"), ""),
+        ("codes, on disk", size(ledger["disk_bytes"]["codes"]), *ratio("codes_on_disk"), "zstd, lossless"),
+        *((f"{name}, on disk", size(ledger["disk_bytes"][name]), "", "", "") for name in BESIDE_CODES),
+        ("all, on disk", size(ledger["disk_bytes_total"]), *ratio("all_on_disk"), ""),
     ]
-    return listing(["size ledger", ">bytes", ">to raw", "what it is"], rows)
+    return listing(["size ledger", ">bytes", ">to raw", ">to daily", "what it is"], rows)
 
 
 def _encoders() -> list[dict[str, Any]]:

@@ -12,7 +12,8 @@ from esd.dekad import parse_windows
 from esd.errors import WindowError
 
 from .arguments import Aoi, Encoder, MaxMemory, bytes_of, codec_named
-from .console import AsJson, count, emit, facts, fail, listing, note, size, verb
+from .console import AsJson, command_again, count, emit, facts, fail, note, size, verb
+from .plan_report import failure_rows, plan_document, show_plan
 from .progress import bar
 
 if TYPE_CHECKING:
@@ -20,11 +21,30 @@ if TYPE_CHECKING:
 
     from esd.ingest.pipeline import IngestReport
     from esd.ingest.plan import IngestPlan
-    from esd.ingest.readers import Failure
+    from esd.ingest.workers import ProcessExecutor
 
-__all__ = ["ingest", "ingest_document", "simulate", "simulate_document"]
+__all__ = [
+    "executor_of",
+    "ingest",
+    "ingest_document",
+    "report_document",
+    "show_report",
+    "simulate",
+    "simulate_document",
+    "tell_failures",
+]
 
 SCENES_LEFT_OUT = 3
+
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted, and repair what is damaged.")]
+Workers = Annotated[int, typer.Option("--workers", help="Processes that make blocks; each needs the memory of one.")]
+
+
+def executor_of(workers: int) -> ProcessExecutor | None:
+    """Return who makes the blocks: other processes, or None for this one. Raises JobError for less than one."""
+    from esd.ingest.workers import ProcessExecutor
+
+    return None if workers == 1 else ProcessExecutor(workers)
 
 
 @verb("Make", "esd simulate scenes --size 256 --years 2003/2005 --products landsat --seed 7")
@@ -97,6 +117,7 @@ def simulate_document(
     resume="run the same command with --resume, and it goes on from the last whole block",
 )
 def ingest(
+    context: typer.Context,
     scenes: Annotated[
         list[Path],
         typer.Argument(metavar="SCENES", help="Scenes (folders, tarballs, files) or folders that hold them."),
@@ -109,23 +130,28 @@ def ingest(
     ] = None,
     start_month: Annotated[int, typer.Option(help="Month that a window starts with, 1 to 12.")] = 1,
     max_memory: MaxMemory = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a cube whose ingest was interrupted.")] = False,
+    resume: Resume = False,
     reproject: Annotated[bool, typer.Option("--reproject", help="Warp scenes of another CRS onto the grid.")] = False,
     crs: Annotated[str | None, typer.Option(help="CRS of the cube; default: the scenes' own.")] = None,
     resolution: Annotated[float | None, typer.Option(help="Pixel size in units of --crs.")] = None,
     encoder: Encoder = None,
+    workers: Workers = 1,
     fill: Annotated[str, typer.Option(help='Gaps: "none", or "fusion" of dates, neighbours and MODIS.')] = "none",
     harmonize: Annotated[bool, typer.Option("--harmonize", help="Bring TM and ETM+ to OLI (Roy et al. 2016).")] = False,
     brdf: Annotated[bool, typer.Option("--brdf", help="Bring Landsat to one sun, 45 degrees (Roy et al. 2016).")] = False,
     dilate: Annotated[int, typer.Option(help="Pixels by which cloud and shadow are widened.")] = 0,
     catalog: Annotated[Path | None, typer.Option(help="Catalog file to add the scenes and the cube to.")] = None,
     plan_only: Annotated[bool, typer.Option("--plan", help="Say what would be read and written; do nothing.")] = False,
+    coverage_map: Annotated[
+        Path | None, typer.Option("--map", metavar="PNG", help="With --plan: draw how many scenes lie over each pixel.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a cube of satellite scenes: masked, composited in ten-day steps, encoded, written block by block.
 
     Reads ESPA orders of Landsat 4-8, Landsat Collection 2 Level-2 (4-9) and MODIS MOD13Q1/MOD09A1. A scene that cannot be
-    read is named and left out, the rest goes on, and the exit code is 3.
+    read is named and left out, the rest goes on, and the exit code is 3; once it is repaired, --resume makes the blocks
+    again that lack it. --resume also looks at every block that is there and makes again what is damaged.
     """
     plan = _plan(
         scenes,
@@ -139,11 +165,13 @@ def ingest(
         recipe={"fill": fill, "harmonize": harmonize, "brdf": brdf, "dilate": dilate},
     )
     if plan_only:
-        emit(_plan_document(plan, out), as_json, lambda console: _show_plan(plan, console))
+        told = plan_document(plan, out, codec_named(encoder), coverage_map)
+        emit(told, as_json, lambda console: show_plan(told, console))
+        tell_failures(told["failures"], None)
         return
-    document = _carry_out(plan, out, encoder, resume, catalog)
-    emit(document, as_json, lambda console: _show_report(document, console))
-    _tell_failures(document["failures"])
+    document = _carry_out(plan, out, encoder, resume, catalog, workers)
+    emit(document, as_json, lambda console: show_report(document, console))
+    tell_failures(document["failures"], command_again(context, "--resume"))
 
 
 def ingest_document(
@@ -189,68 +217,26 @@ def _plan(
     )
 
 
-def _carry_out(plan: IngestPlan, out: Path, encoder: str | None, resume: bool, catalog: Path | None) -> dict[str, Any]:
+def _carry_out(
+    plan: IngestPlan, out: Path, encoder: str | None, resume: bool, catalog: Path | None, workers: int = 1
+) -> dict[str, Any]:
     from esd.ingest.pipeline import run_ingest
 
     codec = codec_named(encoder)
     with bar("Ingesting") as progress:
-        report = run_ingest(plan, out, codec, progress, resume=resume)
+        report = run_ingest(plan, out, codec, progress, resume=resume, executor=executor_of(workers))
     if catalog is not None:
         _add_to_catalog(catalog, plan, report)
-    return _report_document(report, codec.id)
+    return report_document(report, codec.id)
 
 
-def _plan_document(plan: IngestPlan, out: Path) -> dict[str, Any]:
-    box = plan.geobox.boundingbox
-    return {
-        "out": out,
-        "scenes": [
-            {"id": scene.id, "product": scene.product, "date": scene.acquired, "cloud_cover": scene.cloud_cover}
-            for scene in plan.scenes
-        ],
-        "windows": plan.windows,
-        "grid": {"crs": str(plan.geobox.crs), "shape": list(plan.geobox.shape), "bounds": list(box.bbox)},
-        "blocks": len(plan.tasks),
-        "block_pixels": plan.block,
-        "bytes_in": plan.bytes_in,
-        "peak_bytes": plan.peak_bytes,
-        "failures": _failure_rows(plan.failures),
-        "notes": plan.notes,
-    }
-
-
-def _failure_rows(failures: tuple[Failure, ...]) -> list[dict[str, str]]:
-    return [{"source": failure.source, "cause": failure.cause} for failure in failures]
-
-
-def _show_plan(plan: IngestPlan, console: Console) -> None:
-    grid = plan.geobox
-    per_window = [
-        (window.isoformat(), len({scene.id for task in plan.tasks if task.window == window for scene in task.scenes}))
-        for window in plan.windows
-    ]
-    console.print(
-        facts(
-            [
-                ("scenes", count(len(plan.scenes), "scene")),
-                ("grid", f"{grid.shape.y} x {grid.shape.x} pixels, {grid.crs}"),
-                ("blocks", f"{len(plan.tasks)} of at most {plan.block} x {plan.block} pixels"),
-                ("to read", size(plan.bytes_in) + " of reflectance"),
-                ("memory", size(plan.peak_bytes) + " at most"),
-            ],
-            "Plan (nothing is written)",
-        )
-    )
-    console.print(listing(["window from", ">scenes"], per_window))
-    _tell_failures(_failure_rows(plan.failures), then_exit=False)
-
-
-def _report_document(report: IngestReport, encoder: str) -> dict[str, Any]:
+def report_document(report: IngestReport, encoder: str) -> dict[str, Any]:
+    """Return what `--json` tells of an ingest."""
     return {
         "cube": report.path,
         "encoder": encoder,
         "scenes": report.scenes,
-        "failures": _failure_rows(report.failures),
+        "failures": failure_rows(report.failures),
         "notes": report.notes,
         "windows": report.windows,
         "blocks": report.blocks,
@@ -260,7 +246,8 @@ def _report_document(report: IngestReport, encoder: str) -> dict[str, Any]:
     }
 
 
-def _show_report(document: dict[str, Any], console: Console) -> None:
+def show_report(document: dict[str, Any], console: Console) -> None:
+    """Tell a person what an ingest did."""
     before = f" ({document['blocks_done_before']} of them before)" if document["blocks_done_before"] else ""
     rows = [
         ("cube", document["cube"]),
@@ -275,16 +262,16 @@ def _show_report(document: dict[str, Any], console: Console) -> None:
         note(line)
 
 
-def _tell_failures(failures: list[dict[str, str]], then_exit: bool = True) -> None:
-    """Name the scenes left out, each with its cause, and end with exit code 3 if there are any."""
-    for failure in failures:
-        note(f"left out {failure['source']}: {failure['cause']}")
-    if failures and then_exit:
-        fail(
-            f"{count(len(failures), 'scene')} left out, the rest is in the cube; repair or remove what the notes name, "
-            "then ingest into another --out to have all of it",
-            SCENES_LEFT_OUT,
-        )
+def tell_failures(failures: list[dict[str, str]], again: str | None) -> None:
+    """Name the scenes left out, each with its cause; with the command to try `again`, end with exit code 3."""
+    lines = [f"left out {failure['source']}: {failure['cause']}" for failure in failures]
+    if again is not None and len(lines) == 1:
+        fail(f"{lines[0]}; the rest is in the cube; then run: {again}", SCENES_LEFT_OUT)
+    for line in lines:
+        note(line)
+    if again is not None and lines:
+        message = f"{count(len(lines), 'scene')} left out, the rest is in the cube; repair what the notes name"
+        fail(f"{message}, then run: {again}", SCENES_LEFT_OUT)
 
 
 def _add_to_catalog(path: Path, plan: IngestPlan, report: IngestReport) -> None:

@@ -5,6 +5,7 @@
   <grid>/codes   (window, step, y, x)  uint16  fill 65535 = no data; uint8 and 255 where the encoder has at most 255 codes
   <grid>/count   (window, step, y, x)  uint8   clear observations behind each step; 0 = filled by the encoder
   <grid>/error   (window, y, x)        uint8   RMSE against clear observations / 0.0005; 255 = unknown
+  <grid>/codes/provenance/             one JSON file a block: its scenes, the software, encoder and settings
   <grid>/window, step, y, x            coordinates: first day, 0 to 11 (or 5, or 17, by the encoder), pixel centres
   <grid>/overviews/<factor>/codes      as codes, for 2, 4, 8, ... pixels a side: chosen codes, never an average of codes
 """
@@ -29,6 +30,7 @@ from .codec import Codec
 from .conventions import embedding_attributes, geobox_from_attributes, grid_attributes
 from .errors import CubeError, EncoderError, GridError, WindowError
 from .grid import Region, grid_name, region_of, tiles
+from .shards import encode_shard, put_file
 
 if TYPE_CHECKING:
     import zarr
@@ -44,6 +46,7 @@ CHUNK = 256
 ERROR_SCALE = 0.0005
 """Reflectance that one count of the `error` array stands for."""
 UNKNOWN_ERROR = 255
+PROVENANCE = "provenance"
 
 _ARRAYS = ("codes", "count", "error")
 _EMPTY = {"count": 0, "error": UNKNOWN_ERROR}
@@ -188,23 +191,33 @@ class Cube:
         codes: npt.NDArray[np.unsignedinteger],
         count: npt.NDArray[np.uint8],
         error: npt.NDArray[np.uint8],
+        provenance: bytes | None = None,
     ) -> None:
-        """Write one whole block: codes and count [steps, y, x], error [y, x]. Each array's shard is replaced atomically."""
+        """Write one whole block: codes and count [steps, y, x], error [y, x], and what is known of its origin.
+
+        Each file is replaced at once, the codes last: where there are codes, all else is there. Raises OSError if the disk
+        is full, with the block as it was before or partly there without codes.
+        """
         if region not in self.blocks(grid):
             raise CubeError(f"region {region} is not a block of grid {grid}; write whole blocks of {self.block} pixels")
-        index = self.windows.index(window)
         self._mark_stale(grid, window, region)
-        for name, values in (("codes", codes), ("count", count), ("error", error)):
-            self._shard(grid, name, window, region).unlink(missing_ok=True)
-            self.array(grid, name)[(index, ..., *region.slices)] = values
+        put_file(self.provenance_file(grid, window, region), provenance)
+        for name, values in (("error", error), ("count", count), ("codes", codes)):
+            data = encode_shard(self.array(grid, name), np.asarray(values)[None])
+            put_file(self._shard(grid, name, window, region), data)
 
     def block_checksum(self, grid: str, window: dt.date, region: Region) -> str:
-        """Return the SHA-256 over the stored bytes of a block's shards; a shard of fill values only is absent."""
+        """Return the SHA-256 over the stored bytes of a block's files; a shard of fill values only is absent."""
         digest = hashlib.sha256()
-        for name in _ARRAYS:
-            shard = self._shard(grid, name, window, region)
-            digest.update(shard.read_bytes() if shard.is_file() else b"absent")
+        files = [self._shard(grid, name, window, region) for name in _ARRAYS]
+        for file in (*files, self.provenance_file(grid, window, region)):
+            digest.update(file.read_bytes() if file.is_file() else b"absent")
         return digest.hexdigest()
+
+    def provenance_file(self, grid: str, window: dt.date, region: Region) -> Path:
+        """Return where a block's origin is told; inside of an array, where Zarr looks for nothing but chunks."""
+        name = f"{window.isoformat()}.{region.y0}.{region.x0}.json"
+        return self.path.joinpath(grid, "codes", PROVENANCE, name)
 
     def _shard(self, grid: str, name: str, window: dt.date, region: Region) -> Path:
         row, column = region.y0 // self.block, region.x0 // self.block
@@ -212,12 +225,13 @@ class Cube:
         return self.path.joinpath(grid, name, "c", str(self.windows.index(window)), *middle, str(row), str(column))
 
     def bytes_on_disk(self) -> dict[str, int]:
-        """Return the bytes stored for `codes`, `count`, `error`, `codec`, `overviews` and `metadata` (all else)."""
-        sizes = dict.fromkeys([*_ARRAYS, "codec", "overviews", "metadata"], 0)
+        """Return the bytes stored for each array, `codec`, `overviews`, `provenance` and `metadata` (all else)."""
+        sizes = dict.fromkeys([*_ARRAYS, "codec", "overviews", PROVENANCE, "metadata"], 0)
         for file in self.path.rglob("*"):
             if file.is_file():
                 parts = file.relative_to(self.path).parts
-                kind = next((part for part in parts[:-1] if part in sizes), "metadata")
+                kinds = [part for part in parts[:-1] if part in sizes]
+                kind = PROVENANCE if PROVENANCE in kinds else next(iter(kinds), "metadata")
                 sizes["metadata" if file.name == "zarr.json" else kind] += file.stat().st_size
         return sizes
 

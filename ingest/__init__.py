@@ -1,7 +1,8 @@
 """Scenes to cubes: product readers, composites, the pipeline with its ledger, and the scene simulator."""
 
+from .append import plan_append
 from .gap_stack import dekads_of_scenes
-from .pipeline import IngestReport, Progress, run_ingest
+from .pipeline import IngestReport, Progress, run_append, run_ingest
 from .pixel_years import simulate_pixels
 from .plan import IngestPlan, plan_ingest
 from .published import import_tiles
@@ -9,6 +10,8 @@ from .readers import READERS, Failure, find_scenes, read_scene
 from .recipe import Recipe
 from .scene import Observation, Reader, Scene
 from .simulate import SimulationReport, simulate
+from .verify import Verified, run_verify
+from .workers import ProcessExecutor
 
 __all__ = [
     "READERS",
@@ -16,17 +19,22 @@ __all__ = [
     "IngestPlan",
     "IngestReport",
     "Observation",
+    "ProcessExecutor",
     "Progress",
     "Reader",
     "Recipe",
     "Scene",
     "SimulationReport",
+    "Verified",
     "dekads_of_scenes",
     "find_scenes",
     "import_tiles",
+    "plan_append",
     "plan_ingest",
     "read_scene",
+    "run_append",
     "run_ingest",
+    "run_verify",
     "simulate",
     "simulate_pixels",
 ]

@@ -1,11 +1,12 @@
 """Deliveries: the folder, tarball or single file that a scene comes in.
 
-A tarball is listed once; its members are written only into a scratch folder, under their bare file names, through
-tarfile's "data" filter, so a hostile member name cannot reach any other place.
+A plain tarball is read where it lies. The members of a compressed one are written only into a scratch folder, under
+their bare file names, through tarfile's "data" filter, so a hostile member name cannot reach any other place.
 """
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tarfile
 import tempfile
@@ -21,9 +22,13 @@ from typing import Self
 
 from esd.errors import SceneError
 
-__all__ = ["Package", "Scratch", "is_tarball"]
+__all__ = ["Package", "Scratch", "is_compressed", "is_tarball"]
 
+PIECE = 1 << 20
 TARBALLS = (".tar", ".tar.gz", ".tgz")
+TAR_MAGIC = slice(257, 262)
+LONGEST_PLAIN_NAME = 100
+"""From this length on a member's name is kept in a form that GDAL may not know."""
 _DAMAGED = (tarfile.TarError, EOFError, zlib.error, OSError)
 """What tarfile and gzip raise for an archive that ends early or whose bytes are not what they should be."""
 
@@ -31,6 +36,11 @@ _DAMAGED = (tarfile.TarError, EOFError, zlib.error, OSError)
 def is_tarball(path: Path) -> bool:
     """Tell by its name whether a file is a tarball."""
     return path.name.lower().endswith(TARBALLS)
+
+
+def is_compressed(path: Path) -> bool:
+    """Tell by its name whether a file is a tarball that has to be unpacked before it can be read."""
+    return is_tarball(path) and not path.name.lower().endswith(".tar")
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,9 @@ class Package:
             for member in archive:
                 if member.name in wanted and member.isfile():
                     archive.extract(member.replace(name=wanted[member.name]), into, filter="data")
+            # The checksum of a gzip stream is at its very end, behind the last member.
+            while archive.fileobj is not None and archive.fileobj.read(PIECE):
+                continue
 
 
 @contextmanager
@@ -97,14 +110,15 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except _DAMAGED as error:
         kind = "is truncated or damaged" if is_tarball(path) else "cannot be read"
-        raise SceneError(f"{path.name} {kind} ({error}); download it again") from error
+        reason = str(error).partition("\n")[0].removesuffix(":")
+        raise SceneError(f"{path.name} {kind} ({reason}); download it again") from error
 
 
 class Scratch:
-    """A temporary folder in which tarballs are unpacked, each once, and which goes when the work ends.
+    """A temporary folder in which compressed tarballs are unpacked, each once, and which goes when the work ends.
 
-    `root` names the folder, made anew (what a killed run left there is removed); without it the system chooses.
-    Safe to use from several threads.
+    `root` names the folder, made anew (what a killed run left there is removed); without it the system chooses. Safe
+    to use from several threads; `Scratch.shared` uses that of another process. A plain tarball is read where it lies.
     """
 
     def __init__(self, root: Path | None = None) -> None:
@@ -113,10 +127,17 @@ class Scratch:
         else:
             shutil.rmtree(root, ignore_errors=True)
             root.mkdir(parents=True)
-        self._root = root
+        self.root = root
         self._lock = threading.Lock()
         self._one_at_a_time: dict[Path, threading.Lock] = {}
-        self._unpacked: dict[Path, Path | SceneError] = {}
+        self._broken: dict[Path, SceneError] = {}
+
+    @classmethod
+    def shared(cls, root: Path) -> Scratch:
+        """Use a folder that another process has made and will remove."""
+        scratch = cls.__new__(cls)
+        scratch.root, scratch._lock, scratch._one_at_a_time, scratch._broken = root, threading.Lock(), {}, {}
+        return scratch
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +146,7 @@ class Scratch:
         self.close()
 
     def folder(self, path: Path, names: Iterable[str]) -> Path:
-        """Return the folder that holds the files `names` of a delivery, unpacking it if it is a tarball.
+        """Return the folder that holds the files `names` of a delivery, unpacking it if it is a compressed tarball.
 
         Raises SceneError if the tarball is damaged, every time that it is asked for.
         """
@@ -134,29 +155,59 @@ class Scratch:
         with self._lock:
             lock = self._one_at_a_time.setdefault(path, threading.Lock())
         with lock:
-            if path not in self._unpacked:
-                self._unpacked[path] = self._unpack(path, names)
-            found = self._unpacked[path]
-        if isinstance(found, SceneError):
-            raise SceneError(str(found)) from found
-        return found
+            if path in self._broken:
+                raise SceneError(str(self._broken[path])) from self._broken[path]
+            try:
+                return _in_place(path, names) or self._unpacked(path, names)
+            except SceneError as error:
+                self._broken[path] = error
+                raise
 
-    def _unpack(self, path: Path, names: Iterable[str]) -> Path | SceneError:
-        into = Path(tempfile.mkdtemp(dir=self._root))
-        try:
-            Package.open(path).unpack(names, into)
-        except SceneError as error:
-            return error
-        return into
+    def _unpacked(self, path: Path, names: Iterable[str]) -> Path:
+        folder = self._place(path)
+        if not folder.is_dir():
+            into = Path(tempfile.mkdtemp(dir=self.root))
+            try:
+                Package.open(path).unpack(names, into)
+                into.rename(folder)
+            except OSError as error:
+                if not folder.is_dir():  # else another process has been as quick
+                    raise SceneError(f"{path.name} cannot be unpacked ({error}); free space beside the cube") from error
+            finally:
+                shutil.rmtree(into, ignore_errors=True)
+        return folder
+
+    def _place(self, path: Path) -> Path:
+        return self.root / hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:24]
+
+    def forget(self, path: Path) -> None:
+        """Forget that a tarball could not be unpacked, so that it is tried again."""
+        with self._lock:
+            self._broken.pop(path, None)
 
     def release(self, path: Path) -> None:
         """Remove what was unpacked of a delivery; it is unpacked again if it is asked for again."""
-        with self._lock:
-            self._one_at_a_time.pop(path, None)
-            found = self._unpacked.pop(path, None)
-        if isinstance(found, Path):
-            shutil.rmtree(found)
+        self.forget(path)
+        shutil.rmtree(self._place(path), ignore_errors=True)
 
     def close(self) -> None:
         """Remove the folder and all that is in it."""
-        shutil.rmtree(self._root, ignore_errors=True)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _in_place(path: Path, names: Iterable[str]) -> Path | None:
+    """Return a folder, as GDAL names it, in which the files of a plain tarball can be read; None if they cannot."""
+    if set("{}") & set(str(path.absolute())) or not _is_plain_tar(path):
+        return None
+    members = Package.open(path).members
+    found = [PurePosixPath(members[name]) for name in names if name in members]
+    folders = {member.parent for member in found}
+    plain = all(len(str(member)) < LONGEST_PLAIN_NAME and ".." not in member.parts for member in found)
+    if len(folders) != 1 or not plain or any(folder.is_absolute() for folder in folders):
+        return None
+    return Path(f"/vsitar/{{{path.absolute()}}}") / folders.pop()
+
+
+def _is_plain_tar(path: Path) -> bool:
+    with _reading(path), path.open("rb") as file:
+        return file.read(TAR_MAGIC.stop)[TAR_MAGIC] == b"ustar"

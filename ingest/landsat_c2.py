@@ -18,11 +18,12 @@ from odc.geo.geobox import GeoBox
 
 from esd.dekad import BANDS
 from esd.errors import SceneError
-from esd.grid import Region
+from esd.grid import Region, same_crs
 
 from .archive import Package
+from .consistency import require_corner, require_lonlat, require_same, require_sane_grid
 from .mtl import Metadata
-from .raster import Header, header_of, read_window
+from .raster import Header, header_of, read_window, require_one_grid
 from .scene import Layer, Observation, Scene, has_bits, require, stack_bands
 
 __all__ = ["LandsatC2Reader"]
@@ -32,6 +33,11 @@ OLI_NUMBERS = (2, 3, 4, 5, 6, 7)
 OLI_PLATFORMS = ("LANDSAT_8", "LANDSAT_9")
 UNCLEAR_BITS = (0, 1, 2, 3, 4, 5)
 """QA_PIXEL: fill, dilated cloud, cirrus, cloud, cloud shadow, snow."""
+CLEAR_BITS = (6, 7)
+"""QA_PIXEL: clear, water; a value without either is none that the product has."""
+DTYPES = ("uint16",)
+ENCODING = {"REFLECTANCE_MULT": 2.75e-05, "REFLECTANCE_ADD": -0.2, "QUANTIZE_CAL_MIN": 1, "QUANTIZE_CAL_MAX": 65535}
+"""Collection 2 scales all surface reflectance alike, so an MTL that tells otherwise is damaged."""
 FILL_BIT = 0
 CLOUD_BITS = (1, 2, 3, 4)
 DROPPED_BIT = 9
@@ -64,10 +70,15 @@ class LandsatC2Reader:
         platform = metadata.text("IMAGE_ATTRIBUTES", "SPACECRAFT_ID")
         layers = _layers(metadata, package, stem, OLI_NUMBERS if platform in OLI_PLATFORMS else TM_NUMBERS)
         require(layers, f"{package.path.name} has {name} but no SR_B file of a reflective band")
-        acquired = dt.date.fromisoformat(metadata.text("IMAGE_ATTRIBUTES", "DATE_ACQUIRED"))
+        acquired = _acquired(metadata, stem, platform)
         header = header_of(package, layers[0].file)
+        geobox = header.geobox or _geobox_of_mtl(metadata, header, stem)
+        _require_grid(geobox, metadata)
+        require_one_grid(package, layers, geobox)
         quality = tuple(
-            Layer(kind, file) for kind in ("QA_PIXEL", "QA_RADSAT") if (file := _file(package, f"{stem}_{kind}.TIF"))
+            Layer(kind, file, dtypes=DTYPES)
+            for kind in ("QA_PIXEL", "QA_RADSAT")
+            if (file := _file(package, f"{stem}_{kind}.TIF"))
         )
         masked = any(layer.name == "QA_PIXEL" for layer in quality)
         return Scene(
@@ -77,13 +88,14 @@ class LandsatC2Reader:
             sensor=metadata.text("IMAGE_ATTRIBUTES", "SENSOR_ID"),
             acquired=acquired,
             period=(acquired, acquired),
-            geobox=header.geobox or _geobox_of_mtl(metadata, header, stem),
+            geobox=geobox,
             path=package.path,
             layers=layers,
             quality=quality,
-            cloud_cover=metadata.optional("IMAGE_ATTRIBUTES", "CLOUD_COVER"),
-            sun_elevation=metadata.optional("IMAGE_ATTRIBUTES", "SUN_ELEVATION"),
+            cloud_cover=metadata.optional("IMAGE_ATTRIBUTES", "CLOUD_COVER", -1, 100),
+            sun_elevation=metadata.optional("IMAGE_ATTRIBUTES", "SUN_ELEVATION", -90, 90),
             notes=() if masked else (f"{stem} has no QA_PIXEL: clouds are not masked, only fill and invalid values",),
+            metadata=(name,),
         )
 
     def read(self, scene: Scene, folder: Path, region: Region) -> Observation:
@@ -95,7 +107,7 @@ class LandsatC2Reader:
         cloud = None
         if flags is not None:
             bits = read_window(folder, flags, region, full)
-            clear &= ~has_bits(bits, *UNCLEAR_BITS)
+            clear &= ~has_bits(bits, *UNCLEAR_BITS) & has_bits(bits, *CLEAR_BITS)
             cloud = has_bits(bits, *CLOUD_BITS) & ~has_bits(bits, FILL_BIT)
         saturation = scene.quality_layer("QA_RADSAT")
         if saturation is not None:
@@ -125,19 +137,60 @@ def _layers(metadata: Metadata, package: Package, stem: str, numbers: tuple[int,
         file = _file(package, f"{stem}_SR_B{number}.TIF")
         if file is None:
             continue
-        highest = metadata.number(group, f"QUANTIZE_CAL_MAX_BAND_{number}")
+        told = {key: metadata.number(group, f"{key}_BAND_{number}") for key in ENCODING}
+        require_same(metadata.name, f"numbers of band {number}", told, "Collection 2", ENCODING)
+        lowest, highest = told["QUANTIZE_CAL_MIN"], told["QUANTIZE_CAL_MAX"]
         layers.append(
             Layer(
                 name=band,
                 file=file,
-                scale=metadata.number(group, f"REFLECTANCE_MULT_BAND_{number}"),
-                offset=metadata.number(group, f"REFLECTANCE_ADD_BAND_{number}"),
+                scale=told["REFLECTANCE_MULT"],
+                offset=told["REFLECTANCE_ADD"],
                 fill=0,
                 saturated=highest,
-                valid=(metadata.number(group, f"QUANTIZE_CAL_MIN_BAND_{number}"), highest),
+                valid=(lowest, highest),
+                dtypes=DTYPES,
             )
         )
     return tuple(layers)
+
+
+def _acquired(metadata: Metadata, stem: str, platform: str) -> dt.date:
+    """Return the day of a scene, which its MTL and its name both tell, as they do the platform and the id."""
+    _, _, _, day, *_ = stem.split("_")
+    acquired = dt.date.fromisoformat(metadata.text("IMAGE_ATTRIBUTES", "DATE_ACQUIRED"))
+    require_same(metadata.name, "DATE_ACQUIRED", acquired, "its name", dt.datetime.strptime(day, "%Y%m%d").date())
+    require_same(metadata.name, "SPACECRAFT_ID", platform, "its name", f"LANDSAT_{int(stem[2:4])}")
+    product = metadata.text("PRODUCT_CONTENTS", "LANDSAT_PRODUCT_ID")
+    require_same(metadata.name, "LANDSAT_PRODUCT_ID", product, "its name", stem)
+    return acquired
+
+
+def _require_grid(geobox: GeoBox, metadata: Metadata) -> None:
+    """Raise SceneError unless the grid is the one that the MTL tells, as far as it does."""
+    group = "PROJECTION_ATTRIBUTES"
+    require_sane_grid(geobox, metadata.name)
+    if metadata.text(group, "MAP_PROJECTION") == "UTM":
+        zone = GeoBox((1, 1), geobox.affine, f"EPSG:{32600 + int(metadata.number(group, 'UTM_ZONE'))}")
+        if not same_crs(zone, geobox):
+            raise SceneError(f"{metadata.name} tells {zone.crs}, its bands {geobox.crs}; download the scene again")
+    half = metadata.number(group, "GRID_CELL_SIZE_REFLECTIVE") / 2
+    for corner in ("UL", "LR"):
+        told = _present(metadata, [f"CORNER_{corner}_PROJECTION_{axis}_PRODUCT" for axis in "XY"])
+        if told:
+            require_corner(geobox, {corner: (told[0], told[1])}, half, metadata.name)
+    places = [f"CORNER_{corner}_{axis}_PRODUCT" for axis in ("LON", "LAT") for corner in ("UL", "UR", "LL", "LR")]
+    degrees = _present(metadata, places)
+    if degrees:
+        west, east = min(degrees[0], degrees[2]), max(degrees[1], degrees[3])
+        require_lonlat(geobox, (west, min(degrees[4:]), east, max(degrees[4:])), metadata.name)
+
+
+def _present(metadata: Metadata, keys: list[str]) -> list[float]:
+    """Return the numbers of some keys of the grid; none at all unless all are there."""
+    found = [metadata.optional("PROJECTION_ATTRIBUTES", key) for key in keys]
+    numbers = [number for number in found if number is not None]
+    return numbers if len(numbers) == len(keys) else []
 
 
 def _geobox_of_mtl(metadata: Metadata, header: Header, stem: str) -> GeoBox:

@@ -44,7 +44,14 @@ def contents(path: Path) -> tuple[GeoBox, tuple[str, ...]]:
         names = tuple(sorted(file.datasets()))
     finally:
         file.end()
-    return _geobox(text, path.name), names
+    return _geobox(_finest(text), path.name), names
+
+
+def _finest(text: str) -> str:
+    """Return the part of the structural metadata that tells of the grid with the most pixels; a file may have two."""
+    parts = re.split(r"GROUP=GRID_\d+", text)
+    sizes = [re.search(r"\bXDim=(\d+)", part) for part in parts]
+    return max(zip(parts, sizes, strict=True), key=lambda one: int(one[1][1]) if one[1] else -1)[0]
 
 
 def _geobox(text: str, name: str) -> GeoBox:
@@ -73,6 +80,13 @@ def _get(data_set: Any, region: Region, layer: Layer) -> npt.NDArray[np.generic]
         raise SceneError(f"{layer.file}: {layer.index} is damaged ({error}); download it again") from error
 
 
+def _doubled(data_set: Any, region: Region, layer: Layer) -> npt.NDArray[np.generic]:
+    """Read a region of a layer of half the resolution, each of its pixels standing for four."""
+    coarse = Region(region.y0 // 2, -(-region.y1 // 2), region.x0 // 2, -(-region.x1 // 2))
+    fine = Region(2 * coarse.y0, 2 * coarse.y1, 2 * coarse.x0, 2 * coarse.x1)
+    return _get(data_set, coarse, layer).repeat(2, axis=0).repeat(2, axis=1)[region.within(fine)]
+
+
 def read_window(folder: Path, layer: Layer, region: Region, full: tuple[int, int]) -> npt.NDArray[np.generic]:
     """Return the raw numbers [y, x] of a region of a data set whose whole shape is `full`.
 
@@ -82,6 +96,8 @@ def read_window(folder: Path, layer: Layer, region: Region, full: tuple[int, int
     try:
         data_set = file.select(str(layer.index))
         shape = tuple(data_set.info()[2])
+        if tuple(2 * side for side in shape) == full:
+            return _doubled(data_set, region, layer)
         if shape != full:
             raise SceneError(f"{layer.file}: {layer.index} has {shape} pixels, its grid {full}; download it again")
         raw = _get(data_set, region, layer)

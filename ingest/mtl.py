@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
@@ -47,9 +48,14 @@ class Metadata:
         except ValueError:
             raise SceneError(f"{self.name} has {key} = {text!r}, not a number; download the scene again") from None
 
-    def optional(self, group: str, key: str) -> float | None:
-        """Return the value of a key as a number, None if the file does not have the key."""
-        return self.number(group, key) if self.groups.get(group, {}).get(key) else None
+    def optional(self, group: str, key: str, lowest: float = -math.inf, highest: float = math.inf) -> float | None:
+        """Return the value of a key as a number, None if the file does not have the key. Raises SceneError out of range."""
+        if not self.groups.get(group, {}).get(key):
+            return None
+        found = self.number(group, key)
+        if not lowest <= found <= highest:
+            raise SceneError(f"{self.name} has {key} = {found:g}, out of range; download the scene again")
+        return found
 
 
 def _parse_odl(text: str) -> Groups:
@@ -59,8 +65,8 @@ def _parse_odl(text: str) -> Groups:
         key, _, value = (part.strip() for part in line.partition("="))
         if key == "GROUP":
             group = groups.setdefault(value, {})
-        elif key and value and key != "END_GROUP":
-            group[key] = value.strip('"')
+        elif key and value and key != "END_GROUP" and group.setdefault(key, value.strip('"')) != value.strip('"'):
+            raise ValueError(f"{key} has two values")
     return groups
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import glob
-import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,23 +18,28 @@ from odc.geo.geobox import GeoBox
 from threadpoolctl import threadpool_limits
 
 from esd.codec import Codec
-from esd.cube import Cube, quantize_error
+from esd.cube import Cube, open_cube, quantize_error
 from esd.dekad import step_counts
-from esd.errors import CubeError, SceneError
-from esd.grid import region_of, sub_geobox
+from esd.engine.executors import Executor
+from esd.errors import SceneError
+from esd.grid import Region, region_of, sub_geobox
 
 from .archive import Scratch
 from .filling import row_strips
 from .gap_stack import BlockStack
-from .ledger import Ledger, ledger_path
+from .ledger import BlockRow, Corner
 from .plan import WORKERS, IngestPlan, Task
+from .provenance import block_document, clear_share
 from .readers import Failure, read_scene
 from .scene import Observation, Scene
+from .session import Session, append_session, discard, ingest_session
 
-__all__ = ["IngestReport", "Progress", "run_ingest"]
+__all__ = ["IngestReport", "Progress", "carry_out", "run_append", "run_ingest"]
 
 STRIP_PIXELS = 4096
 """Pixels that one thread composites and encodes at a time: whole batches of the codec."""
+PAUSES = (0.02, 0.2)
+"""Seconds before a scene that could not be read is tried again."""
 STRIP_WORK = 4
 """Steps of progress that encoding a strip counts for; reading a scene counts for one."""
 
@@ -80,36 +84,55 @@ class IngestReport:
 
 
 def run_ingest(
-    plan: IngestPlan, out: str | Path, codec: Codec, progress: Progress | None = None, *, resume: bool = False
+    plan: IngestPlan,
+    out: str | Path,
+    codec: Codec,
+    progress: Progress | None = None,
+    *,
+    resume: bool = False,
+    executor: Executor | None = None,
 ) -> IngestReport:
     """Carry out a plan into the store `out`; its ledger lies beside it (see `ledger_path`).
 
-    A scene that cannot be read is written down with its cause and left out. With `resume`, blocks that are written
-    whole are skipped; a store that does not exist is begun. Raises CubeError if the store exists and `resume` is not
-    set, or was begun with other settings; SceneError, with nothing left behind, if no scene at all could be read.
+    A scene that cannot be read is written down with its cause and left out. With `resume`, blocks that are written whole
+    are skipped, and those that lack a scene which can be read now are made again; a store that does not exist is begun.
+    `executor` makes blocks in other processes: a `workers.ProcessExecutor`, or the engine's `DaskExecutor`.
+    Raises CubeError if the store exists and `resume` is not set, was begun with other settings or is being written;
+    SceneError, with nothing left behind, if no scene at all could be read.
     """
-    started = time.monotonic()
-    out = Path(out)
-    if out.exists() and not resume:
-        raise CubeError(f"{out} exists already; give --resume to go on with it, or another --out")
-    if out.exists() and not ledger_path(out).exists():
-        raise CubeError(f"{out} has no ledger beside it, so it cannot be resumed; give another --out")
-    created = not out.exists()
-    with _open_ledger(plan, out, codec) as ledger:
-        if created:
-            Cube.create(out, plan.geobox, plan.windows, codec, plan.block, _provenance(plan))
-        cube = Cube.open(out)
-        skipped = _write_blocks(plan, cube, ledger, progress or _Silent())
-        failures = ledger.failures()
+    with ingest_session(plan, Path(out), codec, resume=resume) as session:
+        report = carry_out(session, progress, executor)
+    if not report.scenes:
+        if session.created:
+            discard(Path(out))
+        raise SceneError(f"none of the {len(plan.scenes)} scenes can be read; the first: {report.failures[0].cause}")
+    return report
+
+
+def run_append(
+    plan: IngestPlan,
+    store: str | Path,
+    progress: Progress | None = None,
+    *,
+    resume: bool = False,
+    executor: Executor | None = None,
+) -> IngestReport:
+    """Add the windows of a plan (see `append.plan_append`) to a store, by its own encoder; else as `run_ingest`."""
+    with append_session(plan, Path(store), resume=resume) as session:
+        return carry_out(session, progress, executor)
+
+
+def carry_out(session: Session, progress: Progress | None, executor: Executor | None) -> IngestReport:
+    """Write all blocks of a session's plan that are not whole yet; see `run_ingest`."""
+    started, plan, progress = time.monotonic(), session.plan, progress or _Silent()
+    progress.start(len(plan.scenes) + sum(_steps(task) for task in plan.tasks))
+    hashes = session.hashes(lambda scene: progress.advance(1, f"looking at {scene.id}"))
+    skipped = _write_blocks(session, hashes, progress, executor)
+    failures = session.settle()
     failed = {failure.source for failure in failures}
     read = [scene for scene in plan.scenes if scene.id not in failed]
-    if not read and created:
-        shutil.rmtree(out)
-        ledger_path(out).unlink()
-    if not read:
-        raise SceneError(f"none of the {len(plan.scenes)} scenes can be read; the first: {failures[0].cause}")
     return IngestReport(
-        path=out,
+        path=session.cube.path,
         scenes=len(read),
         failures=failures,
         notes=plan.notes,
@@ -121,63 +144,42 @@ def run_ingest(
     )
 
 
-def _open_ledger(plan: IngestPlan, out: Path, codec: Codec) -> Ledger:
-    """Open the ledger of a store, begun with the plan's settings or checked against them."""
-    path = ledger_path(out)
-    if not out.exists():
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _remove_remains(out)
-    ledger = Ledger(path)
-    settings = plan.settings(f"{codec.id} {codec.sha256[:16]}")
-    if ledger.begun:
-        ledger.check(settings)
-    else:
-        sizes = plan.scene_bytes
-        ledger.begin(settings, [(scene, sizes[scene.id]) for scene in plan.scenes], plan.failures)
-    return ledger
-
-
-def _remove_remains(out: Path) -> None:
-    """Remove what a run leaves behind that is killed before its store exists."""
-    path = ledger_path(out)
-    for file in (path, path.with_name(path.name + ".wal")):
-        file.unlink(missing_ok=True)
-    for folder in out.parent.glob(f".{glob.escape(out.name)}.*.part"):
-        shutil.rmtree(folder)
-
-
-def _provenance(plan: IngestPlan) -> dict[str, object]:
-    return {
-        "sources": sorted({f"{scene.product} {scene.platform}" for scene in plan.scenes}),
-        "scenes": [scene.id for scene in plan.scenes],
-        "bytes_in": plan.bytes_in,
-        "notes": list(plan.notes),
-    }
-
-
-def _write_blocks(plan: IngestPlan, cube: Cube, ledger: Ledger, progress: Progress) -> int:
-    """Write all blocks that are not yet whole; return how many were."""
-    grid = cube.grid()
-    _remove_partial_files(cube.path)
-    known = ledger.checksums(grid)
-    progress.start(sum(_steps(task) for task in plan.tasks))
+def _write_blocks(session: Session, hashes: Mapping[str, str], progress: Progress, executor: Executor | None) -> int:
+    """Write all blocks that are not yet whole, window by window; return how many were."""
+    plan, cube = session.plan, session.cube
+    known = session.ledger.blocks(cube.grid())
+    left = Counter(scene.path for task in plan.tasks for scene in task.scenes)
     skipped = 0
     with (
         Scratch(cube.path.with_name(f".{cube.path.name}.scratch")) as scratch,
-        ThreadPoolExecutor(WORKERS) as pool,
         # BLAS would start as many threads again in each worker, and they would only wait for one another.
         threadpool_limits(1),
     ):
-        for number, task in enumerate(plan.tasks):
-            place = (task.window, task.region.y0, task.region.x0)
-            if place in known and cube.block_checksum(grid, task.window, task.region) == known[place]:
+        make = MakeBlock(plan, cube.path, scratch.root, session.origin, hashes, known)
+        for task, made in _run(make, executor, progress):
+            if made is None:
                 skipped += 1
-                progress.advance(_steps(task), f"{task.window} is there already")
             else:
-                _write_block(plan, task, cube, ledger, scratch, pool, progress)
-            following = plan.tasks[number + 1].scenes if number + 1 < len(plan.tasks) else ()
-            _release(scratch, task, following)
+                place = (cube.grid(), task.window, task.region)
+                session.ledger.finish_block(*place, made.row, made.seconds, made.failures)
+            left.subtract(scene.path for scene in task.scenes)
+            for scene in task.scenes:
+                if not left[scene.path]:
+                    scratch.release(scene.path)
     return skipped
+
+
+def _run(make: MakeBlock, executor: Executor | None, progress: Progress) -> Iterator[tuple[Task, MadeBlock | None]]:
+    """Make all blocks of a plan, here or elsewhere."""
+    tasks = make.tasks
+    if executor is None:
+        for place, task in tasks.items():
+            yield task, make(place, progress)
+        return
+    for done, made in executor.run(make, list(tasks)):
+        task = tasks[done]
+        progress.advance(_steps(task), f"{task.window} rows {done.y0}-{done.y1}")
+        yield task, made
 
 
 def _steps(task: Task) -> int:
@@ -185,60 +187,99 @@ def _steps(task: Task) -> int:
     return len(task.scenes) + STRIP_WORK * len(row_strips(task.region.shape, STRIP_PIXELS))
 
 
-def _release(scratch: Scratch, task: Task, following: Iterable[Scene]) -> None:
-    """Give back the unpacked tarballs of a window when the next block is of another."""
-    still = {scene.path for scene in following}
-    if not still & {scene.path for scene in task.scenes}:
-        for scene in task.scenes:
-            scratch.release(scene.path)
+@dataclass(frozen=True)
+class MadeBlock:
+    """A block that was written, for the ledger."""
+
+    row: BlockRow
+    failures: tuple[Failure, ...]
+    seconds: float
 
 
-def _remove_partial_files(store: Path) -> None:
-    """Remove what a killed writer has left: Zarr writes each shard under such a name before it renames it."""
-    for file in store.rglob("*.partial"):
-        file.unlink()
+@dataclass(frozen=True)
+class MakeBlock:
+    """Makes the blocks of a plan, in whichever process it is called: reads the scenes, writes the block.
+
+    `known` are the blocks in the ledger; one of them that is whole, and of all that can be read, is left as it is.
+    """
+
+    plan: IngestPlan
+    store: Path
+    scratch: Path
+    origin: Mapping[str, object]
+    hashes: Mapping[str, str]
+    known: Mapping[Corner, BlockRow]
+
+    @cached_property
+    def tasks(self) -> dict[Region, Task]:
+        """The blocks of the plan, by place."""
+        return {task.place: task for task in self.plan.tasks}
+
+    def __call__(self, place: Region, progress: Progress | None = None) -> MadeBlock | None:
+        """Make one block and return what the ledger has to know; None if it is done already."""
+        task, told = self.tasks[place], progress or _Silent()
+        cube, scratch = open_cube(self.store), Scratch.shared(self.scratch)
+        with ThreadPoolExecutor(WORKERS) as pool:
+            if self._is_done(task, cube, scratch):
+                told.advance(_steps(task), f"{task.window} is there already")
+                return None
+            return _write_block(self, task, cube, scratch, pool, told)
+
+    def _is_done(self, task: Task, cube: Cube, scratch: Scratch) -> bool:
+        """Whether a block is as its row says, and no scene that it lacks can be read now."""
+        row = self.known.get((task.window, task.region.y0, task.region.x0))
+        if row is None or cube.block_checksum(cube.grid(), task.window, task.region) != row.checksum:
+            return False
+        lacking = [scene for scene in task.scenes if row.inputs.get(scene.id) != self.hashes[scene.id]]
+        around = task.region.grow(self.plan.recipe.margin).intersect(region_of(self.plan.geobox))
+        geobox = sub_geobox(self.plan.geobox, around)
+        return all(isinstance(_attempt(scene, geobox, scratch), SceneError) for scene in lacking)
 
 
 def _write_block(
-    plan: IngestPlan,
-    task: Task,
-    cube: Cube,
-    ledger: Ledger,
-    scratch: Scratch,
-    pool: ThreadPoolExecutor,
-    progress: Progress,
-) -> None:
-    started = time.monotonic()
+    make: MakeBlock, task: Task, cube: Cube, scratch: Scratch, pool: ThreadPoolExecutor, progress: Progress
+) -> MadeBlock:
+    started, plan = time.monotonic(), make.plan
     grid, around = cube.grid(), task.region.grow(plan.recipe.margin).intersect(region_of(plan.geobox))
     geobox = sub_geobox(plan.geobox, around)
     stack = BlockStack(task.window, around.shape, plan.recipe, task.region.within(around))
-    failures = []
+    failures, used = [], []
     for scene, result in _read_all(task.scenes, geobox, scratch, pool):
         if isinstance(result, SceneError):
             failures.append(Failure(scene.id, str(result)))
         else:
             stack.add(scene, result)
+            used.append((scene.id, make.hashes[scene.id], clear_share(result.clear[:, *task.region.within(around)])))
         progress.advance(1, f"reading {scene.id}")
     stack.fill(pool.map)
     inside = plan.area.inside(sub_geobox(plan.geobox, task.region)) if plan.area is not None else None
     told = partial(progress.advance, STRIP_WORK, f"encoding {task.window} rows {task.region.y0}-{task.region.y1}")
-    cube.write_block(grid, task.window, task.region, *_encode_block(stack, cube.codec, inside, pool, told))
+    origin = block_document(make.origin, task.window, task.region, used, [failure.source for failure in failures])
+    arrays = _encode_block(stack, cube.codec, inside, pool, told)
+    cube.write_block(grid, task.window, task.region, *arrays, provenance=origin)
     checksum = cube.block_checksum(grid, task.window, task.region)
-    ledger.finish_block(grid, task.window, task.region, checksum, time.monotonic() - started, failures)
+    row = BlockRow(checksum, {name: sha256 for name, sha256, _ in used}, tuple(failure.source for failure in failures))
+    return MadeBlock(row, tuple(failures), time.monotonic() - started)
 
 
 def _read_all(
     scenes: tuple[Scene, ...], geobox: GeoBox, scratch: Scratch, pool: ThreadPoolExecutor
 ) -> Iterator[tuple[Scene, Observation | SceneError]]:
     """Read scenes in their order."""
+    return zip(scenes, pool.map(lambda scene: _attempt(scene, geobox, scratch), scenes), strict=True)
 
-    def read(scene: Scene) -> Observation | SceneError:
+
+def _attempt(scene: Scene, geobox: GeoBox, scratch: Scratch) -> Observation | SceneError:
+    """Read a scene, again after a pause if that fails: disks and networks have moments, files do not."""
+    for pause in (*PAUSES, None):
         try:
             return read_scene(scene, geobox, scratch)
         except SceneError as error:
-            return error
-
-    return zip(scenes, pool.map(read, scenes), strict=True)
+            failed = error
+        if pause is not None:
+            scratch.forget(scene.path)
+            time.sleep(pause)
+    return failed
 
 
 def _encode_block(

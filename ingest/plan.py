@@ -17,6 +17,7 @@ from esd.errors import MemoryLimitError, SceneError, WindowError
 from esd.grid import Region, region_of, sub_geobox, tiles
 
 from .aoi import Area
+from .archive import is_compressed
 from .composite import in_window
 from .gridding import choose_grid
 from .harmonizing import require_sun
@@ -25,7 +26,7 @@ from .readers import Failure, find_scenes
 from .recipe import Recipe
 from .scene import Scene
 
-__all__ = ["IngestPlan", "Task", "plan_ingest"]
+__all__ = ["IngestPlan", "Place", "Task", "plan_ingest", "require_each_window", "windows_of"]
 
 BLOCK_SIZES = (512, 256)
 BYTES_OF_A_RAW_NUMBER = 2
@@ -33,6 +34,10 @@ BYTES_OF_AN_OBSERVATION = 36
 """A pixel of one scene as it is held until its block is encoded: reflectance, masks, day; with its share of the strip."""
 BYTES_OF_A_READ = 160
 """A pixel of one scene while it is read: raw numbers, their masks, and the copy that is placed on the grid."""
+BYTES_BESIDE_CODES = 4
+"""A pixel-year of counts, error and provenance on disk, compressed: 2.2 on 64 x 64 simulated pixels, with some room."""
+UNPACKED_SHARE = 2
+"""Bytes of a compressed tarball's files beside its own; they are compressed themselves."""
 BYTES_OF_A_FILLED_WINDOW = 3_600
 """A pixel of one window while a block is filled: two sensors' dekads, their noise, and what is expected."""
 BYTES_OF_A_FILLED_STRIP = 20_000_000
@@ -45,12 +50,25 @@ BYTES_OF_THE_REST = 350_000_000
 
 
 @dataclass(frozen=True)
+class Place(Region):
+    """A block of a window."""
+
+    window: dt.date
+
+
+@dataclass(frozen=True)
 class Task:
     """One block of one window, and the scenes that meet it, in order of date."""
 
     window: dt.date
     region: Region
     scenes: tuple[Scene, ...]
+
+    @property
+    def place(self) -> Place:
+        """The block and its window, as one."""
+        region = self.region
+        return Place(region.y0, region.y1, region.x0, region.x1, self.window)
 
 
 @dataclass(frozen=True)
@@ -96,17 +114,22 @@ class IngestPlan:
         """Bytes of all scenes' reflectance inside the grid and the windows."""
         return sum(self.scene_bytes.values())
 
+    def disk_bytes(self, bytes_per_pixel_year: float) -> int:
+        """Return the bytes of disk that the ingest may need at most: blocks as large as they get, tarballs unpacked."""
+        pixels = sum(task.region.size for task in self.tasks)
+        packed = {scene.path: scene.path.stat().st_size for scene in self.scenes if is_compressed(scene.path)}
+        return int(pixels * (bytes_per_pixel_year + BYTES_BESIDE_CODES)) + UNPACKED_SHARE * sum(packed.values())
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person ought to know of the scenes, each once."""
         return tuple(dict.fromkeys(note for scene in self.scenes for note in scene.notes))
 
     def settings(self, encoder: str) -> dict[str, object]:
-        """Return all that decides the cube's bytes, as plain values; a resumed ingest has to agree."""
+        """Return all that decides the cube's bytes beside the scenes, as plain values; a resumed ingest has to agree."""
         outline = self.area.outline.wkb if self.area else b""
         return {
             "windows": [window.isoformat() for window in self.windows],
-            "scenes": [f"{scene.id} ({_bytes_of(scene)} bytes)" for scene in self.scenes],
             "grid": [str(self.geobox.crs), list(self.geobox.shape), list(self.geobox.affine)[:6]],
             "area": hashlib.sha256(outline).hexdigest(),
             "block": self.block,
@@ -140,12 +163,12 @@ def plan_ingest(
     found, failures = find_scenes(given)
     if not found:
         raise SceneError(_nothing_found(given, failures))
-    windows = tuple(sorted(set(windows))) if windows else _windows_of(found, start_month)
+    windows = tuple(sorted(set(windows))) if windows else windows_of(found, start_month)
     recipe = recipe or Recipe()
     scenes = _scenes_in(found, windows, recipe)
     geobox, area = choose_grid(scenes, aoi=aoi, crs=crs, resolution=resolution, reproject=reproject)
     inside = tuple(scene for scene in scenes if native_region(scene.geobox, geobox).size)
-    _require_each_window(inside, windows, found)
+    require_each_window(inside, windows, found)
     if recipe.brdf:
         require_sun(inside)
     return _fit(IngestPlan(inside, failures, windows, geobox, area, BLOCK_SIZES[0], recipe), max_memory)
@@ -171,18 +194,20 @@ def _nothing_found(paths: Sequence[Path], failures: Sequence[Failure]) -> str:
     return f"no scene of a known product in {names}; give ESPA orders, Landsat C2 Level-2 scenes or MODIS composites"
 
 
-def _windows_of(scenes: Sequence[Scene], start_month: int) -> tuple[dt.date, ...]:
+def windows_of(scenes: Sequence[Scene], start_month: int) -> tuple[dt.date, ...]:
+    """Return the windows that the scenes' days fall into, in order."""
     return tuple(sorted({window_of(scene.acquired, start_month) for scene in scenes}))
 
 
 def _scenes_in(scenes: Sequence[Scene], windows: Sequence[dt.date], recipe: Recipe) -> tuple[Scene, ...]:
     needed = {around for window in windows for around in recipe.windows_around(window)}
     chosen = tuple(scene for scene in scenes if any(in_window(scene, window) for window in needed))
-    _require_each_window(chosen, windows, scenes)
+    require_each_window(chosen, windows, scenes)
     return chosen
 
 
-def _require_each_window(chosen: Sequence[Scene], windows: Sequence[dt.date], found: Sequence[Scene]) -> None:
+def require_each_window(chosen: Sequence[Scene], windows: Sequence[dt.date], found: Sequence[Scene]) -> None:
+    """Raise WindowError if a window holds none of the scenes chosen, naming the days of those found."""
     for window in windows:
         if not any(in_window(scene, window) for scene in chosen):
             first, last = found[0].acquired, found[-1].acquired
@@ -207,9 +232,3 @@ def _tasks(plan: IngestPlan) -> Iterator[Task]:
             met = tuple(scene for scene in helpful if footprints[scene.id].intersect(wide).size)
             if any(in_window(scene, window) and footprints[scene.id].intersect(region).size for scene in met):
                 yield Task(window, region, met)
-
-
-def _bytes_of(scene: Scene) -> int:
-    if scene.path.is_dir():
-        return sum((scene.path / file).stat().st_size for file in scene.files)
-    return scene.path.stat().st_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -23,8 +24,17 @@ from esd.remote import is_address, open_raster
 
 from .archive import Package
 from .scene import Layer, Observation
+from .tiff import require_sound
 
-__all__ = ["Header", "header_of", "native_region", "place", "read_window", "remote_header"]
+__all__ = [
+    "Header",
+    "header_of",
+    "native_region",
+    "place",
+    "read_window",
+    "remote_header",
+    "require_one_grid",
+]
 
 Number = TypeVar("Number", bound=np.number)
 
@@ -95,6 +105,7 @@ def read_window(folder: Path, layer: Layer, region: Region, full: tuple[int, int
     if is_address(layer.file):
         return _remote_window(layer, window, full)
     path = folder / layer.file
+    require_sound(path)
     rows, columns = full
     try:
         # A grid of plain pixel numbers is laid over the file, because rasterio warns (and warnings are not safe
@@ -102,10 +113,32 @@ def read_window(folder: Path, layer: Layer, region: Region, full: tuple[int, int
         with rasterio.open(f"vrt://{path}?a_ullr=0,{rows},{columns},0") as dataset:
             if dataset.shape != full:
                 raise SceneError(f"{layer.file} has {dataset.shape} pixels, its scene {full}; download it again")
+            _require_type(dataset, layer)
             raw: npt.NDArray[np.generic] = dataset.read(layer.index, window=window)
             return raw
     except RasterioError as error:
         raise SceneError(f"{layer.file} is missing or damaged; download its scene again") from error
+
+
+def require_one_grid(package: Package, layers: Iterable[Layer], geobox: GeoBox) -> None:
+    """Raise SceneError if a raster of a folder tells another grid than its scene's; one without a grid tells none."""
+    if package.folder is None:
+        return
+    for file in sorted({layer.file for layer in layers}):
+        told = header_of(package, file).geobox
+        if told is not None and not (told.shape == geobox.shape and aligned(told, geobox) and aligned(geobox, told)):
+            raise SceneError(f"{file} has another grid than the other bands of its scene; download it again")
+
+
+def _require_type(dataset: DatasetReader, layer: Layer) -> None:
+    """Raise SceneError if a file holds numbers of another type than its product's, or lacks the band."""
+    if not isinstance(layer.index, int) or layer.index > dataset.count:
+        raise SceneError(f"{layer.file} has {dataset.count} bands and not number {layer.index}; download it again")
+    found = dataset.dtypes[layer.index - 1]
+    bits = dataset.tags(layer.index, ns="IMAGE_STRUCTURE").get("NBITS")
+    if bits is not None or (layer.dtypes and found not in layer.dtypes):
+        what = f"{bits} bits" if bits is not None else found
+        raise SceneError(f"{layer.file} has numbers of {what}, not {' or '.join(layer.dtypes)}; download it again")
 
 
 def native_region(native: GeoBox, target: GeoBox) -> Region:

@@ -8,26 +8,30 @@ from pathlib import Path
 
 import numpy as np
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import CRSError
 from rasterio.errors import RasterioError
 
 from esd.dekad import BANDS
-from esd.errors import SceneError
+from esd.errors import GridError, SceneError
 from esd.grid import sub_geobox
 
 from .archive import Package, Scratch, is_tarball
 from .espa import EspaReader
 from .landsat_c2 import LandsatC2Reader
 from .modis import ModisReader
+from .modis_series import ModisSeriesReader
 from .raster import native_region, place
 from .scene import Observation, Reader, Scene
 from .stac_item import StacItemReader
 
 __all__ = ["READERS", "Failure", "find_scenes", "read_scene"]
 
-_ALL: tuple[Reader, ...] = (EspaReader(), LandsatC2Reader(), StacItemReader(), ModisReader())
-READERS: dict[str, Reader] = {reader.product: reader for reader in _ALL}
+KINDS = (EspaReader(), LandsatC2Reader(), StacItemReader(), ModisReader(), ModisSeriesReader())
+READERS: dict[str, Reader] = {reader.product: reader for reader in KINDS}
 SINGLE_FILES = (".tif", ".tiff", ".hdf")
 NEVER_ENTERED = (".zarr",)
+NONSENSE = (ValueError, ArithmeticError, LookupError, TypeError, MemoryError, OSError, CRSError, GridError)
+"""What libraries raise for files whose numbers or texts make no sense, and disks for files that cannot be read."""
 
 
 @dataclass(frozen=True, order=True)
@@ -71,22 +75,34 @@ def _scan(path: Path, visited: set[Path], *, named: bool) -> Iterator[Scene | Fa
     except SceneError as error:
         yield Failure(path.name, str(error))
         return
-    claims = [(reader, name) for reader in READERS.values() for name in reader.claims(package)]
+    try:
+        claims = [(reader, name) for reader in READERS.values() for name in reader.claims(package)]
+    except SceneError as error:
+        yield Failure(path.name, str(error))
+        return
     for reader, name in claims:
         try:
             yield reader.scan(package, name)
         except SceneError as error:
-            yield Failure(path.name, str(error))
-        except ValueError as error:
-            yield Failure(path.name, f"{name} has a value that makes no sense ({error}); download it again")
+            yield Failure(path.name, str(error) if path.name in str(error) else f"{path.name}: {error}")
+        except NONSENSE as error:
+            cause = f"{name} has a value that makes no sense ({_one_line(error)}); download it again"
+            yield Failure(path.name, cause if path.name in cause else f"{path.name}: {cause}")
     if path.is_dir():
-        for child in sorted(path.iterdir()):
+        for child in _children(path):
             if _worth_a_look(child):
                 yield from _scan(child, visited, named=False)
     elif not claims and (named or is_tarball(path)):
         known = ", ".join(READERS)
         cause = f"{path.name} is not a scene of a known product ({known}); keep the product's own file names"
         yield Failure(path.name, cause)
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:  # gone, or not ours to look into: Package.open has told so
+        return []
 
 
 def _worth_a_look(path: Path) -> bool:
@@ -112,5 +128,15 @@ def read_scene(scene: Scene, geobox: GeoBox, scratch: Scratch | None = None) -> 
     try:
         observation = READERS[scene.product].read(scene, folder, region)
         return place(observation, sub_geobox(scene.geobox, region), geobox)
+    except SceneError as error:
+        if scene.path.name in str(error) or not is_tarball(scene.path):
+            raise
+        raise SceneError(f"{scene.path.name}: {error}") from error
     except RasterioError as error:
         raise SceneError(f"{scene.id} cannot be moved onto the grid ({error}); give --crs of its own zone") from error
+    except NONSENSE as error:
+        raise SceneError(f"{scene.path.name} cannot be read ({_one_line(error)}); download it again") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__

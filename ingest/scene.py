@@ -37,6 +37,7 @@ class Layer:
 
     `index` is the band number in a GeoTIFF, from 1, or the data set's name in an HDF file. Reflectance is
     raw * scale + offset; `fill` and `saturated` are raw values that mean nothing, `valid` the raw range that does.
+    A file whose numbers are of none of `dtypes` is damaged; without any, all are read.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Layer:
     fill: float | None = None
     saturated: float | None = None
     valid: tuple[float, float] | None = None
+    dtypes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Scene:
 
     `period` is the first and last day that its observations can be of; `acquired` the day that stands for them.
     `cloud_cover` is in percent, `sun_elevation` in degrees, None where the product does not tell. `notes` are lines
-    that a person ought to read.
+    that a person ought to read. `metadata` names the files that it was told by, beside those of its layers.
     """
 
     id: str
@@ -71,6 +73,7 @@ class Scene:
     cloud_cover: float | None = None
     sun_elevation: float | None = None
     notes: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
 
     @property
     def bands(self) -> tuple[str, ...]:

@@ -13,8 +13,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-import tempfile
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ from esd.grid import bounds_lonlat, geobox_from_bounds
 from . import modis_view, truth_writer
 from .land_events import draw_events
 from .landscape import build_landscape
+from .lock import WriteLock
 from .pixel_years import PixelYears, simulate_pixels
 from .product_writer import LandsatImage, write_landsat
 from .sensors import (
@@ -204,18 +206,30 @@ def simulate(
     steps = len(taken) + len(composites) + 12 * (years[1] - years[0] + 1)
     advance = _announce(progress, steps)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".simulate-", dir=target.parent) as scratch:
-        folder = Path(scratch) / "whole"
-        (folder / "truth").mkdir(parents=True)
+    with _made_whole(target) as folder:
+        (folder / "truth").mkdir()
         scenes, cloud = _write_landsat(folder / "landsat", simulator, taken, advance)
         names = _write_modis(folder / "modis", simulator, composites, advance)
         _write_truth(folder / "truth", simulator, settings, advance)
         _write_manifest(folder, simulator, settings, [*scenes, *names])
         written = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        if target.exists():
-            target.rmdir()
-        folder.rename(target)
     return SimulationReport(target, simulator.geobox, scenes, names, len(simulator.surface.events), cloud, written)
+
+
+@contextmanager
+def _made_whole(target: Path) -> Iterator[Path]:
+    """Give a hidden folder beside `target`, which takes its name at the end; what a killed run left there is removed."""
+    folder = target.with_name(f".{target.name}.simulating")
+    with WriteLock(target):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            yield folder
+            if target.exists():
+                target.rmdir()
+            folder.rename(target)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _announce(progress: Progress | None, steps: int) -> Callable[[str], None]:

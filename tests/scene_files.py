@@ -15,12 +15,13 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning
 
 from esd.dekad import BANDS
-from esd.grid import geobox_from_bounds
+from esd.grid import bounds_lonlat, geobox_from_bounds
 from esd.ingest.modis_hdf import SINUSOIDAL
 
 GRID = geobox_from_bounds(500_000, 5_000_000, 500_000 + 30 * 24, 5_000_000 + 30 * 20, "EPSG:32633", 30)
 """20 rows and 24 columns of 30 m."""
-MODIS_GRID = geobox_from_bounds(0, 5_000_000, 463.3127 * 6, 5_000_000 + 463.3127 * 5, SINUSOIDAL, 463.3127)
+MODIS_PIXEL = 1111950.5196666666 / 2400
+MODIS_GRID = geobox_from_bounds(0, 10_792 * MODIS_PIXEL, 6 * MODIS_PIXEL, 10_797 * MODIS_PIXEL, SINUSOIDAL, MODIS_PIXEL)
 CLEAR_QA = 0b0000000001000000
 TM_NUMBERS = (1, 2, 3, 4, 5, 7)
 OLI_NUMBERS = (2, 3, 4, 5, 6, 7)
@@ -152,10 +153,16 @@ def write_espa(
         entries.append(_espa_band(f"sr_band{number}"))
     clear = np.zeros(tuple(GRID.shape), dtype=np.uint8)
     write_raster(folder / f"{stem}_cfmask.tif", [clear if mask is None else mask], GRID, nodata=255)
+    box, (west, south, east, north) = GRID.boundingbox, bounds_lonlat(GRID)
     (folder / f"{stem}.xml").write_text(
         f'<espa_metadata version="2.0" xmlns="http://espa.cr.usgs.gov/v2"><global_metadata>'
         f"<satellite>LANDSAT_5</satellite><instrument>TM</instrument><acquisition_date>{date}</acquisition_date>"
-        f'<solar_angles zenith="50.5" azimuth="150"/></global_metadata>'
+        f'<solar_angles zenith="50.5" azimuth="150"/>'
+        f'<projection_information projection="UTM" datum="WGS84" units="meters">'
+        f'<corner_point location="UL" x="{box.left + 15}" y="{box.top - 15}"/>'
+        f'<corner_point location="LR" x="{box.right - 15}" y="{box.bottom + 15}"/>'
+        f"<grid_origin>CENTER</grid_origin></projection_information><bounding_coordinates><west>{west}</west>"
+        f"<east>{east}</east><north>{north}</north><south>{south}</south></bounding_coordinates></global_metadata>"
         f"<bands>{''.join(entries)}{_espa_band('sr_atmos_opacity')}</bands></espa_metadata>"
     )
     return pack(folder, parent / f"{stem}-SC20160826120223.tar.gz") if packed else folder

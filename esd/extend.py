@@ -1,0 +1,87 @@
+"""A cube that grows: new windows after those that it has, without touching what is there.
+
+Every file is replaced whole, in an order in which a reader at any moment sees a cube that is right: first the arrays grow
+(nobody looks past the windows that are named), then the windows are named. A store killed in between is completed by the
+same call.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .cube import Cube
+from .errors import WindowError
+from .shards import edit_json, encode_chunks, put_file
+
+__all__ = ["add_windows", "set_provenance"]
+
+_METADATA = "zarr.json"
+_GROWING = ("codes", "count", "error")
+
+
+def add_windows(cube: Cube, windows: Sequence[dt.date]) -> Cube:
+    """Add those of the windows that a cube lacks, empty, and return it opened anew.
+
+    Raises WindowError unless all of them come after the cube's own: arrays grow only at their end.
+    """
+    new = sorted(window for window in windows if window not in cube.windows)
+    if not new:
+        return cube
+    if new[0] < cube.windows[-1]:
+        raise WindowError(f"window {new[0]} lies before {cube.windows[-1]} of {cube.path.name}; make another cube of it")
+    if new[0].month != cube.windows[0].month:
+        raise WindowError(f"windows of {cube.path.name} start in month {cube.windows[0].month}, {new[0]} does not")
+    every = [*cube.windows, *new]
+    for grid in cube.grids:
+        _grow_coordinate(cube, grid, every)
+        for array in _growing_arrays(cube.path / grid):
+            edit_json(array / _METADATA, lambda spec: _set_length(spec, len(every)))
+        edit_json(cube.path / grid / _METADATA, lambda spec: _grow_consolidated(spec, len(every)))
+    edit_json(cube.path / _METADATA, lambda spec: _name_windows(spec, every))
+    return Cube.open(cube.path)
+
+
+def _growing_arrays(group: Path) -> list[Path]:
+    """Return the arrays of a grid, its overviews among them, whose first dimension is the window."""
+    found = [group / name for name in _GROWING]
+    return [*found, *(folder.parent for folder in sorted(group.glob(f"overviews/*/codes/{_METADATA}")))]
+
+
+def _grow_coordinate(cube: Cube, grid: str, windows: Sequence[dt.date]) -> None:
+    """Write the days of all windows; those of the old ones stay as they are."""
+    array = cube.array(grid, "window")
+    days = (np.array(windows, dtype="datetime64[D]") - np.datetime64("1970-01-01", "D")).astype(array.dtype)
+    for key, data in encode_chunks(array, days).items():
+        put_file(cube.path / grid / "window" / key, data)
+    edit_json(cube.path / grid / "window" / _METADATA, lambda spec: _set_length(spec, len(windows)))
+
+
+def _set_length(spec: dict[str, Any], windows: int) -> None:
+    spec["shape"][0] = windows
+
+
+def _grow_consolidated(spec: dict[str, Any], windows: int) -> None:
+    """Lengthen the copies of the arrays' metadata that a group keeps."""
+    for name, copy in spec.get("consolidated_metadata", {}).get("metadata", {}).items():
+        if name.rpartition("/")[2] in (*_GROWING, "window"):
+            _set_length(copy, windows)
+
+
+def _name_windows(spec: dict[str, Any], windows: Sequence[dt.date]) -> None:
+    _grow_consolidated(spec, len(windows))
+    spec["attributes"]["esd:windows"] = [window.isoformat() for window in windows]
+
+
+def set_provenance(cube: Cube, provenance: Mapping[str, Any]) -> None:
+    """Tell in a cube's attributes of which scenes it is made; see `Cube.create`."""
+
+    def change(spec: dict[str, Any]) -> None:
+        spec["attributes"]["esd:provenance"] = dict(provenance)
+        spec["attributes"]["geoemb:source_data"] = list(provenance["sources"])
+
+    edit_json(cube.path / _METADATA, change)

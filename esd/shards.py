@@ -1,0 +1,85 @@
+"""Files of a store, replaced whole: a reader sees the old bytes or the new ones, and a killed writer leaves neither torn.
+
+The bytes of a shard are made in memory by zarr itself, from an array of the same codecs, and are those that zarr would
+have written. They go to a temporary name beside their place, to the disk, and then under their own name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import zarr
+
+__all__ = ["PARTIAL", "edit_json", "encode_chunks", "encode_shard", "put_file", "remove_partial_files"]
+
+PARTIAL = ".partial"
+"""How names of files end that are not whole yet: ours and zarr's."""
+
+
+def put_file(path: Path, data: bytes | None) -> None:
+    """Make a file hold `data`, at once and to the disk; None removes it. Nothing is left behind by a full disk."""
+    if data is None:
+        path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def remove_partial_files(store: Path) -> None:
+    """Remove what killed writers have left in a store."""
+    for file in store.rglob(f"*{PARTIAL}"):
+        file.unlink(missing_ok=True)
+
+
+def encode_chunks(array: zarr.Array[Any], values: npt.NDArray[Any]) -> dict[str, bytes]:
+    """Return the stored bytes of `values` by chunk key ("c/0/0"), in the codecs and chunks of an array.
+
+    A chunk (or shard) of nothing but the fill value has no bytes.
+    """
+    import zarr
+    from zarr.storage import MemoryStore
+
+    kept: dict[str, Any] = {}
+    spec: dict[str, Any] = {"fill_value": array.fill_value, "chunks": array.chunks, "compressors": array.compressors}
+    if array.shards is not None:
+        spec["shards"] = array.shards
+    single = zarr.create_array(MemoryStore(kept), shape=values.shape, dtype=array.dtype, **spec)
+    single[...] = values
+    return {key: data.to_bytes() for key, data in kept.items() if key != "zarr.json"}
+
+
+def encode_shard(array: zarr.Array[Any], values: npt.NDArray[Any]) -> bytes | None:
+    """Return the stored bytes of one shard of an array; `values` [1, ..., y, x] reach at most to its end.
+
+    None for a shard of nothing but the fill value, which is not stored.
+    """
+    found = encode_chunks(array, np.asarray(values))
+    return next(iter(found.values()), None)
+
+
+def edit_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change a metadata file, whole; its bytes stay as they are where nothing changes."""
+    before = path.read_bytes()
+    document = json.loads(before)
+    change(document)
+    after = json.dumps(document, indent=2).encode()
+    if json.loads(before) != document:
+        put_file(path, after)

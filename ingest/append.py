@@ -1,0 +1,67 @@
+"""Planning for a store that is there: new windows of new scenes, and what an earlier run had planned."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from esd.cube import Cube
+from esd.errors import CubeError, GridError, SceneError
+from esd.grid import aligned
+
+from .composite import in_window
+from .ledger import Ledger, Run, ledger_path
+from .lock import WriteLock
+from .plan import IngestPlan, require_each_window, windows_of
+from .raster import native_region
+from .readers import find_scenes
+from .recipe import Recipe
+
+__all__ = ["plan_append", "plan_of_run"]
+
+
+def plan_append(
+    store: str | Path, paths: Iterable[str | Path], windows: Sequence[dt.date] | None = None, *, reproject: bool = False
+) -> IngestPlan:
+    """Plan to add windows to a store, on its own grid, blocks and area; see `plan.plan_ingest`.
+
+    `windows` default to those of the scenes that come after the store's. Raises SceneError if no scene meets the grid,
+    WindowError if a window holds no scene, GridError if a scene has other pixels and `reproject` is not set.
+    """
+    cube = Cube.open(store)
+    with WriteLock(cube.path), Ledger(ledger_path(cube.path)) as ledger:
+        first = _first_run(ledger, cube)
+    found, failures = find_scenes(paths)
+    geobox = cube.grids[cube.grid()]
+    met = tuple(scene for scene in found if native_region(scene.geobox, geobox).size)
+    if not met:
+        raise SceneError(f"none of the scenes given ({len(found)} found) meets the grid of {cube.path.name}")
+    if windows is None:
+        own = windows_of(met, cube.windows[0].month)
+        windows = tuple(window for window in own if window > cube.windows[-1]) or own
+    recipe = Recipe(**first.settings["recipe"])
+    chosen = tuple(scene for scene in met if any(in_window(scene, window) for window in windows))
+    require_each_window(chosen, windows, met)
+    others = [scene for scene in chosen if not aligned(geobox, scene.geobox)]
+    if others and not reproject:
+        raise GridError(f"scene {others[0].id} has other pixels than {cube.path.name}; give --reproject to resample it")
+    return IngestPlan(chosen, failures, tuple(sorted(windows)), geobox, first.area, cube.block, recipe)
+
+
+def _first_run(ledger: Ledger, cube: Cube) -> Run:
+    runs = ledger.runs()
+    if not runs:
+        raise CubeError(f"{ledger.path.name} knows nothing of {cube.path.name}; restore the ledger that was written with it")
+    return runs[0]
+
+
+def plan_of_run(cube: Cube, ledger: Ledger, run: Run) -> IngestPlan:
+    """Return the plan that a run was made by, from its ledger. Scenes that are gone are left out."""
+    found, failures = find_scenes({path: None for path, _, _ in ledger.scenes(run).values()})
+    known = ledger.scenes(run)
+    windows = tuple(dt.date.fromisoformat(text) for text in run.settings["windows"])
+    scenes = tuple(scene for scene in found if scene.id in known)
+    return IngestPlan(
+        scenes, failures, windows, cube.grids[cube.grid()], run.area, cube.block, Recipe(**run.settings["recipe"])
+    )

@@ -1,0 +1,154 @@
+"""A session of writing: the lock on a store, its ledger, the cube, and what of it is done already.
+
+Opening one settles everything that can be refused before a pixel is read: another writer, other settings, other
+scenes, a full disk.
+"""
+
+from __future__ import annotations
+
+import glob
+import importlib.metadata
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from esd.codec import Codec
+from esd.cube import Cube
+from esd.errors import CubeError, WindowError
+from esd.extend import add_windows, set_provenance
+from esd.shards import remove_partial_files
+
+from .ledger import Ledger, Run, ledger_path
+from .lock import WriteLock
+from .plan import IngestPlan
+from .provenance import settings_hash
+from .readers import Failure
+from .scene import Scene
+
+__all__ = ["Session", "append_session", "discard", "ingest_session"]
+
+
+@dataclass(frozen=True)
+class Session:
+    """A store that this process alone may write, and the run of its ledger that a plan belongs to."""
+
+    plan: IngestPlan
+    cube: Cube
+    ledger: Ledger
+    run: Run
+    created: bool
+
+    def hashes(self, told: Callable[[Scene], None]) -> dict[str, str]:
+        """Return the hash of the bytes of each scene of the plan, by id."""
+        return self.ledger.hash_scenes(self.run, self.plan.scenes, told)
+
+    def settle(self) -> tuple[Failure, ...]:
+        """Let the cube tell of its scenes as the ledger knows them now; return the failures that hold."""
+        set_provenance(self.cube, self.ledger.origin())
+        return self.ledger.failures()
+
+    @property
+    def origin(self) -> dict[str, object]:
+        """What is the same for all blocks of the run: software, encoder, and the hash of its settings."""
+        return {
+            "software": f"esd-toolkit {importlib.metadata.version('esd-toolkit')}",
+            "encoder": {"id": self.cube.codec.id, "sha256": self.cube.codec.sha256},
+            "settings": settings_hash(self.run.settings),
+        }
+
+
+@contextmanager
+def ingest_session(plan: IngestPlan, out: Path, codec: Codec, *, resume: bool) -> Iterator[Session]:
+    """Begin a store, or go on with one. Raises CubeError if it is there and `resume` is not set, or does not agree."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with WriteLock(out):
+        created = not out.exists()
+        if not created and not resume:
+            raise CubeError(f"{out} exists already; give --resume to go on with it, or another --out")
+        _require_ledger(out, created)
+        if created:
+            _remove_remains(out)
+        require_space(plan, codec, out.parent)
+        with Ledger(ledger_path(out)) as ledger:
+            run = _run_of(plan, ledger, codec)
+            if created:
+                Cube.create(out, plan.geobox, plan.windows, codec, plan.block, _provenance(plan))
+            yield _settled(plan, Cube.open(out), ledger, run, created)
+
+
+@contextmanager
+def append_session(plan: IngestPlan, store: Path, *, resume: bool) -> Iterator[Session]:
+    """Add windows to a store, or go on with adding them. Raises WindowError if it has them and `resume` is not set."""
+    with WriteLock(store):
+        _require_ledger(store, not store.exists())
+        cube = Cube.open(store)
+        there = [window for window in plan.windows if window in cube.windows]
+        if there and not resume:
+            raise WindowError(f"window {there[0]} is in {store.name} already; give --resume to go on with it")
+        require_space(plan, cube.codec, store.parent)
+        with Ledger(ledger_path(store)) as ledger:
+            run = _run_of(plan, ledger, cube.codec)
+            yield _settled(plan, add_windows(cube, plan.windows), ledger, run, False)
+
+
+def _settled(plan: IngestPlan, cube: Cube, ledger: Ledger, run: Run, created: bool) -> Session:
+    sizes = plan.scene_bytes
+    ledger.admit(run, [(scene, sizes[scene.id]) for scene in plan.scenes], plan.failures)
+    remove_partial_files(cube.path)
+    return Session(plan, cube, ledger, run, created)
+
+
+def _require_ledger(out: Path, created: bool) -> None:
+    if not created and not ledger_path(out).exists():
+        raise CubeError(f"{out} has no ledger beside it, so it cannot be resumed; give another --out")
+
+
+def _run_of(plan: IngestPlan, ledger: Ledger, codec: Codec) -> Run:
+    """Return the run of the plan's windows, begun now if there is none. Raises CubeError if its settings differ."""
+    settings = plan.settings(f"{codec.id} {codec.sha256[:16]}")
+    runs = ledger.runs()
+    for run in runs:
+        if run.settings["windows"] == settings["windows"]:
+            ledger.check(run, settings)
+            return run
+    known = {window for run in runs for window in run.settings["windows"]}
+    if known & {window.isoformat() for window in plan.windows}:
+        ledger.check(runs[0], settings)
+    return ledger.begin(settings, plan.area, [(scene, plan.scene_bytes[scene.id]) for scene in plan.scenes])
+
+
+def discard(out: Path) -> None:
+    """Remove a store that holds nothing, and its ledger."""
+    shutil.rmtree(out)
+    _remove_remains(out)
+
+
+def _remove_remains(out: Path) -> None:
+    """Remove what a run leaves behind that is killed before its store exists."""
+    path = ledger_path(out)
+    for file in (path, path.with_name(path.name + ".wal")):
+        file.unlink(missing_ok=True)
+    for folder in out.parent.glob(f".{glob.escape(out.name)}.*.part"):
+        shutil.rmtree(folder)
+
+
+def require_space(plan: IngestPlan, codec: Codec, folder: Path) -> None:
+    """Raise CubeError if the disk of a folder has less room than the plan's blocks may need at most."""
+    needed, free = plan.disk_bytes(codec.bytes_per_pixel_year), shutil.disk_usage(folder).free
+    if free < needed:
+        raise CubeError(
+            f"{folder} has {free / 1e9:.3f} GB free and the ingest may need {needed / 1e9:.3f} GB; free space, "
+            "give --out on another disk, or a smaller --aoi"
+        )
+
+
+def _provenance(plan: IngestPlan) -> dict[str, Any]:
+    return {
+        "sources": sorted({f"{scene.product} {scene.platform}" for scene in plan.scenes}),
+        "scenes": [scene.id for scene in plan.scenes],
+        "bytes_in": plan.bytes_in,
+        "notes": list(plan.notes),
+    }

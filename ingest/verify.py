@@ -1,0 +1,102 @@
+"""Verifying a store: every block against the checksum that was taken when it was written, and making again what is not."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from esd.cube import Cube
+from esd.engine.executors import Executor
+from esd.errors import CubeError
+from esd.grid import Region
+from esd.shards import remove_partial_files
+
+from .append import plan_of_run
+from .ledger import Ledger, ledger_path
+from .lock import WriteLock
+from .pipeline import Progress, carry_out
+from .session import Session
+
+__all__ = ["DamagedBlock", "Verified", "run_verify"]
+
+
+@dataclass(frozen=True, order=True)
+class DamagedBlock:
+    """A block whose files are not those that were written."""
+
+    window: dt.date
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was found of a store: blocks looked at, those damaged, and how many were never written."""
+
+    blocks: int
+    damaged: tuple[DamagedBlock, ...]
+    unfinished: int
+
+
+def run_verify(
+    store: str | Path, progress: Progress | None = None, *, repair: bool = False, executor: Executor | None = None
+) -> Verified:
+    """Look at every block of a store; with `repair`, make those again that are damaged, missing or not finished.
+
+    What is found is returned. The scenes have to be where they were. Raises CubeError if the store is being written, has no
+    ledger, is damaged beyond its blocks, or if what was repaired is still not what was written.
+    """
+    with _opened(Path(store)) as (cube, ledger):
+        found = _verify(cube, ledger)
+        if not repair:
+            return found
+        remove_partial_files(cube.path)
+        for run in ledger.runs():
+            plan = plan_of_run(cube, ledger, run)
+            ledger.check(run, plan.settings(str(run.settings["encoder"])))
+            sizes = plan.scene_bytes
+            ledger.admit(run, [(scene, sizes[scene.id]) for scene in plan.scenes], ledger.failures_of(run))
+            carry_out(Session(plan, cube, ledger, run, created=False), progress, executor)
+        left = _verify(cube, ledger)
+        if left.damaged:
+            raise CubeError(f"{len(left.damaged)} blocks of {cube.path} are damaged again; look at its disk")
+        return found
+
+
+@contextmanager
+def _opened(store: Path) -> Iterator[tuple[Cube, Ledger]]:
+    cube = Cube.open(store)
+    with WriteLock(store):
+        if not ledger_path(store).exists():
+            raise CubeError(f"{store} has no ledger beside it, so there is nothing to compare with; restore the ledger")
+        with Ledger(ledger_path(store)) as ledger:
+            yield cube, ledger
+
+
+def _verify(cube: Cube, ledger: Ledger) -> Verified:
+    """Compare every block's bytes with the checksum of its row, and the codec with its own.
+
+    Raises CubeError if metadata or codec are damaged.
+    """
+    grid, damaged = cube.grid(), []
+    regions = {(region.y0, region.x0): region for region in cube.blocks(grid)}
+    rows = ledger.blocks(grid)
+    for (window, y0, x0), row in rows.items():
+        region = regions[y0, x0]
+        if cube.block_checksum(grid, window, region) != row.checksum:
+            damaged.append(_damaged(window, region))
+    unknown = [
+        (window, region)
+        for window in cube.windows
+        for region in regions.values()
+        if (window, region.y0, region.x0) not in rows and cube.provenance_file(grid, window, region).exists()
+    ]
+    _ = cube.codec
+    return Verified(len(rows), tuple(sorted(damaged)), len(unknown))
+
+
+def _damaged(window: dt.date, region: Region) -> DamagedBlock:
+    return DamagedBlock(window, (region.y0, region.y1), (region.x0, region.x1))

@@ -1,0 +1,97 @@
+"""A worker that is lost, of Dask's or of our own, is not missed: the store is the undisturbed one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fault_world import World, say, small_plan, stored
+from random_codecs import random_codec
+
+from esd.engine.executors import Executor, executor_of
+from esd.ingest.pipeline import run_ingest
+from esd.ingest.workers import ProcessExecutor
+
+TRIALS = int(os.environ.get("ESD_FAULTS", "1"))
+SEED = int(os.environ.get("ESD_SEED", "20261120"))
+pytestmark = [
+    # Dask's own threads and sockets end after the cluster was told to close
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    distributed = pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
+    import dask
+
+    quiet = {"distributed.scheduler.allowed-failures": 10, "distributed.comm.timeouts.connect": "30s"}
+    with (
+        dask.config.set(quiet),
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address="127.0.0.1:0",
+            host="127.0.0.1",
+            local_directory=str(tmp_path_factory.mktemp("dask")),
+        ) as cluster,
+        distributed.Client(cluster) as connected,
+    ):
+        yield connected
+
+
+def kill_one(pids: Callable[[], list[int]], rng: np.random.Generator, seconds: float, lost: list[int]) -> threading.Thread:
+    """Kill a worker at a random moment, in the background."""
+
+    def later() -> None:
+        time.sleep(rng.uniform(0, seconds))
+        alive = pids()
+        if alive:
+            lost.append(int(rng.choice(alive)))
+            os.kill(lost[-1], signal.SIGKILL)
+
+    thread = threading.Thread(target=later)
+    thread.start()
+    return thread
+
+
+def lose_workers(world: World, out: Path, executor: Executor, pids: Callable[[], list[int]], name: str) -> None:
+    lost: list[int] = []
+    for trial in range(TRIALS):
+        rng = np.random.default_rng([SEED, trial, *name.encode()])
+        thread = kill_one(pids, rng, 2 * world.seconds, lost)
+        store = out / f"{trial}.esd.zarr"
+        run_ingest(small_plan(world.scenes), store, random_codec(), executor=executor)
+        thread.join()
+        assert stored(store) == world.files, f"seed {SEED}, trial {trial}"
+        world.finish(store)
+    say(f"{name}: {len(lost)} workers lost in {TRIALS} ingests; seed {SEED}")
+
+
+def test_a_lost_dask_worker(world: World, tmp_path: Path, client: Any) -> None:
+    def pids() -> list[int]:
+        return list(client.run(os.getpid).values())
+
+    lose_workers(world, tmp_path, executor_of(client), pids, "dask")
+
+
+def test_a_lost_process(world: World, tmp_path: Path) -> None:
+    def pids() -> list[int]:
+        return [child.pid for child in multiprocessing.active_children() if child.pid and "Spawn" in type(child).__name__]
+
+    lose_workers(world, tmp_path, ProcessExecutor(2), pids, "processes")
