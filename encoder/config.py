@@ -25,7 +25,8 @@ TABLES = ("model", "data", "training", "settling", "hiding", "augmentation")
 class Model:
     """Levels of the quantizer, steps a year and the layers of each network (see `esd.encoder.model.ESDNet`).
 
-    `start` names a codec, shipped or a path, whose weights of the same name and shape this one starts from.
+    `start` names a codec, shipped or a path, whose normalisation, and whose weights of the same name and shape, this one
+    starts from; where it is `frozen`, encoder and full decoder stay as they start, and only what reads the codes learns.
     """
 
     levels: tuple[int, ...]
@@ -35,6 +36,7 @@ class Model:
     uncertainty: Layers = ()
     steps: int = STEPS
     start: str = ""
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,7 @@ def _check(config: Config) -> None:
     shares = [share for row in (config.hiding, config.augmentation) for share in dataclasses.astuple(row)]
     rules = (
         (config.id.isidentifier(), f"id is {config.id!r}; give a name of letters and digits, such as 'esd24'"),
+        (config.model.start or not config.model.frozen, "model.frozen needs model.start, which it keeps"),
         (training.steps >= 1, f"training.steps is {training.steps}; it has to be at least 1"),
         (training.batch >= len(data.sources), f"training.batch is {training.batch}; every source needs a pixel in it"),
         (training.learning_rate > 0, f"training.learning_rate is {training.learning_rate}; it has to be above 0"),

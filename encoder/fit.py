@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from esd.codec import Codec
 from esd.errors import EncoderError
 
 from .calibration import interval_factor
@@ -96,6 +97,11 @@ def build_model(model: Model) -> ESDNet:
     return network
 
 
+def _normal_of(start: str) -> Normalization:
+    codec = Codec.load(find(start))
+    return Normalization(codec.mean, codec.std)
+
+
 class _Run:
     """The state of a run that a checkpoint holds.
 
@@ -111,7 +117,10 @@ class _Run:
         learns_classes = config.training.land_cover > 0 and classes > 0
         self.classifier = nn.Linear(config.model.steps * len(config.model.levels), classes) if learns_classes else None
         parts = [self.model] if self.classifier is None else [self.model, self.classifier]
-        learned = [parameter for part in parts for parameter in part.parameters()]
+        if config.model.frozen:
+            for kept in ("encoder", "full"):
+                self.model.networks[kept].requires_grad_(False)
+        learned = [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
         rate, decay = config.training.learning_rate, config.training.weight_decay
         self.optimizers: tuple[torch.optim.Optimizer, ...] = (
             torch.optim.Muon(
@@ -223,7 +232,8 @@ def fit(
     aside = [(source, calibration_pixels(source)) for source in training]
     learned = [source.take(~chosen) for source, chosen in aside]
     calibration = [source.take(chosen) for source, chosen in aside if chosen.any()]
-    run = _Run(config, normalization(learned), len(class_names(learned)))
+    normal = _normal_of(config.model.start) if config.model.start else normalization(learned)
+    run = _Run(config, normal, len(class_names(learned)))
     if resume and checkpoint.is_file():
         run.restore(checkpoint)
     monitored = [[_monitored(source) for source in part] for part in (held_out, calibration)]
