@@ -31,12 +31,13 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 docs: $(STAMP)
+	if [ -n "$$ESD_OPERATORS_CSV" ]; then $(BIN)/python docs/operators_status.py "$$ESD_OPERATORS_CSV"; fi
 	$(BIN)/python -m pytest --doctest-modules --doctest-glob='*.md' esd README.md docs
 
 # One JSON line each: ratios to C++, to xarray with dask, and of table folding. Takes minutes, best on an idle machine.
 bench: $(STAMP)
-	$(BIN)/python -m pip install -q --disable-pip-version-check $(PIPFLAGS) -c constraints.txt -e '.[dask]'
-	cd benchmarks && for run in graph.py codec.py codes.py "stack.py --codec lz4" "stack.py --codec zstd" batch.py; do ../$(BIN)/python bench_$$run || exit 1; done
+	$(BIN)/python -m pip install -q --disable-pip-version-check $(PIPFLAGS) -c constraints.txt -e '.[dask,vector]'
+	cd benchmarks && for run in graph.py codec.py codes.py "stack.py --codec lz4" "stack.py --codec zstd" batch.py regions.py; do ../$(BIN)/python bench_$$run || exit 1; done
 
 # Random graphs through both tiers, compared to the bit.
 fuzz: $(STAMP)

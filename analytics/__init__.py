@@ -1,6 +1,7 @@
 """Operators and analyses: importing this package declares the operators."""
 
 from . import (
+    accuracy,
     arithmetic,
     arrays,
     bits,
@@ -10,46 +11,62 @@ from . import (
     focal,
     functions,
     kernel_sums,
+    kernels,
     logic,
+    matrices,
     morphology,
     reducers,
+    regressions,
     remap,
     special,
     spectral,
     temporal,
+    terrain,
     texture,
+    trends,
     trigonometric,
 )
 from .change import Calibration, Change, change_threshold, detect_change
 from .classify import METHODS, Classifier, train_classifier
+from .clusters import CLUSTERERS, train_clusterer
 from .few_shot import FewShotReport, few_shot_report
+from .tree_text import decision_tree
 
 __all__ = [
+    "CLUSTERERS",
     "METHODS",
     "Calibration",
     "Change",
     "Classifier",
     "FewShotReport",
+    "accuracy",
     "arithmetic",
     "arrays",
     "bits",
     "change_threshold",
     "components",
     "convolution",
+    "decision_tree",
     "detect_change",
     "embedding",
     "few_shot_report",
     "focal",
     "functions",
     "kernel_sums",
+    "kernels",
     "logic",
+    "matrices",
     "morphology",
     "reducers",
+    "regressions",
     "remap",
     "special",
     "spectral",
     "temporal",
+    "terrain",
     "texture",
     "train_classifier",
+    "train_clusterer",
+    "trends",
     "trigonometric",
 ]

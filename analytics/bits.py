@@ -25,22 +25,22 @@ DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int6
 OVERFLOW = ("saturate", "mask")
 
 
-@primitive("bitwise", np.bitwise_and, interpreted=NO_CODE)
+@primitive("bitwise", np.bitwise_and, emit="bitwise_and")
 def bitwise_and(a: Image, b: Image) -> None:
     """Bits that are set in both; integers and booleans only."""
 
 
-@primitive("bitwise", np.bitwise_or, interpreted=NO_CODE)
+@primitive("bitwise", np.bitwise_or, emit="bitwise_or")
 def bitwise_or(a: Image, b: Image) -> None:
     """Bits that are set in one or both; integers and booleans only."""
 
 
-@primitive("bitwise", np.bitwise_xor, interpreted=NO_CODE)
+@primitive("bitwise", np.bitwise_xor, emit="bitwise_xor")
 def bitwise_xor(a: Image, b: Image) -> None:
     """Bits that are set in exactly one; integers and booleans only."""
 
 
-@primitive("bitwise", np.bitwise_not, interpreted=NO_CODE)
+@primitive("bitwise", np.bitwise_not, emit="bitwise_not")
 def bitwise_not(a: Image) -> None:
     """All bits of the dtype turned over: of uint8 1 it is 254, of int8 1 it is -2; integers and booleans only."""
 

@@ -1,4 +1,4 @@
-"""Classification from a handful of samples: nearest prototype, k nearest neighbours, logistic regression.
+"""Classification: nearest prototype or centre, neighbours, logistic regression, naive Bayes, trees and forests.
 
 A `Classifier` is trained on feature vectors [n, d] and is an argument of the operators `classify` and
 `classify_confidence`. Features are the whole vector of a pixel, time slowest: embeddings (steps x dims), reflectance
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,9 @@ from esd.operator import Tile, operator
 from esd.per_step import PerStep, rounded
 from esd.space import CubeType, Space
 
-from .scores import batches, neighbour_scores, probability, prototype_margin, unit_vectors
+from .methods import FIT, METHODS, SCORES
+from .scores import batches, probability, prototype_margin, standard
+from .trees import TREES, fit_trees
 
 __all__ = ["FEATURE_SPACES", "METHODS", "Classifier", "train_classifier"]
 
@@ -33,8 +35,6 @@ FEATURE_SPACES = ("embedding", "reflectance", "value")
 MOST_CLASSES = 254
 MATRICES = "is a product of matrices, which BLAS computes faster than any code of ours"
 
-REGULARIZATION = 0.1
-"""scikit-learn's C. Its default of 1 overfits where features outnumber samples, as they do in few-shot work."""
 FORMAT = 1
 
 Floats = npt.NDArray[np.float32]
@@ -42,9 +42,8 @@ Doubles = npt.NDArray[np.float64]
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-_LINEAR = {"prototype": ("prototypes", prototype_margin), "logistic": ("weights", probability)}
+LINEAR = {"prototype": ("prototypes", prototype_margin), "logistic": ("weights", probability)}
 """Methods whose scores are sums over the features: the array of their weights, and the confidence from the scores."""
-METHODS = ("prototype", "knn", "logistic")
 
 
 def _linear_scores(batch: Doubles, trained: Classifier) -> Doubles:
@@ -87,7 +86,7 @@ class Classifier:
         every sum is then exact (`esd.per_step`), and codes can be looked up. The score of a prototype is its cosine times
         the length of the standardised features, which puts the classes in the same order.
         """
-        weights = self.arrays[_LINEAR[self.method][0]] / self.arrays["scale"].astype(np.float64)
+        weights = self.arrays[LINEAR[self.method][0]] / self.arrays["scale"].astype(np.float64)
         start = self.arrays.get("intercept", np.zeros(1)) - weights @ self.arrays["centre"].astype(np.float64)
         return rounded(weights), np.asarray(start, dtype=np.float64)
 
@@ -98,8 +97,9 @@ class Classifier:
         """Classify feature vectors [n, d].
 
         Returns the class, uint8 [n] from 1, and a confidence, float32 [n] in 0..1: the probability of a logistic
-        classifier, the share of the votes of a kNN, half of the distance between the two best cosines of prototypes (not a
-        probability). Both are 0 where a feature is not finite. Raises TableError for another number of features.
+        classifier, naive Bayes or boosted trees, the share of the votes of a kNN or of trees, half of the distance between
+        the two best cosines of prototypes, how much nearer the nearest centre is than the next (not probabilities). Both are
+        0 where a feature is not finite. Raises TableError for another number of features.
         """
         self._check(features)
         classes = np.zeros(len(features), dtype=np.uint8)
@@ -115,14 +115,14 @@ class Classifier:
             raise TableError(f"the classifier needs {self.features} features a sample, got an array {features.shape}")
 
     def _scores(self, batch: Doubles) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
-        if self.method == "knn":
-            return neighbour_scores(batch, self.arrays, self.neighbours)
+        if self.method not in LINEAR:
+            return SCORES[self.method](standard(batch, self.arrays), self.arrays, self.neighbours)
         scores = _linear_scores(batch, self)
-        return scores, _LINEAR[self.method][1](batch, scores, self.arrays)
+        return scores, LINEAR[self.method][1](batch, scores, self.arrays)
 
     def classify(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
         """Return the class of feature vectors [n, d] only: that of `predict`, sooner. Raises as it does."""
-        if self.method == "knn":
+        if self.method not in LINEAR:
             return self.predict(features)[0]
         self._check(features)
         classes = np.zeros(len(features), dtype=np.uint8)
@@ -191,36 +191,6 @@ def _from_facts(facts: Mapping[str, Any], arrays: Arrays) -> Classifier:
     )
 
 
-def _fit_prototype(features: Floats, target: npt.NDArray[np.int64], classes: int) -> dict[str, npt.NDArray[Any]]:
-    unit = unit_vectors(features)
-    means = np.stack([unit[target == i].mean(axis=0) for i in range(classes)])
-    return {"prototypes": unit_vectors(means)}
-
-
-def _fit_neighbours(features: Floats, target: npt.NDArray[np.int64], _classes: int) -> dict[str, npt.NDArray[Any]]:
-    return {"samples": unit_vectors(features), "sample_class": target}
-
-
-def _fit_logistic(features: Floats, target: npt.NDArray[np.int64], classes: int) -> dict[str, npt.NDArray[Any]]:
-    from sklearn.linear_model import LogisticRegression
-
-    # Classes weigh the same however many samples each has: the shares of a sample are rarely those of the area.
-    model = LogisticRegression(C=REGULARIZATION, class_weight="balanced", max_iter=5000).fit(
-        features.astype(np.float64), target
-    )
-    weights, intercept = model.coef_, model.intercept_
-    if classes == 2:
-        weights, intercept = np.vstack([np.zeros_like(weights), weights]), np.array([0.0, intercept[0]])
-    return {"weights": weights.astype(np.float32), "intercept": intercept.astype(np.float32)}
-
-
-_FIT: dict[str, Callable[[Floats, npt.NDArray[np.int64], int], dict[str, npt.NDArray[Any]]]] = {
-    "prototype": _fit_prototype,
-    "knn": _fit_neighbours,
-    "logistic": _fit_logistic,
-}
-
-
 def _check_training(features: npt.NDArray[np.floating], names: Sequence[str], method: str, space: str) -> None:
     if method not in METHODS:
         raise ExpressionError(f"classifier method {method!r} is not one of {', '.join(METHODS)}")
@@ -244,27 +214,36 @@ def train_classifier(
     space: str = "embedding",
     codec: Codec | None = None,
     neighbours: int = 5,
+    trees: int = 100,
+    seed: int = 0,
 ) -> Classifier:
     """Train a classifier on feature vectors [n, d] and n labels (any values; their texts become the class names, sorted).
 
     `method` is one of METHODS. All standardise the features by the training samples. Prototypes are the means of unit
     vectors, compared by cosine; neighbours (`neighbours` of them) vote by cosine; the logistic regression is scikit-learn's,
-    L2 with C = 0.1. `space` embedding needs the `codec` that the features come from. Deterministic. Raises TableError for
-    features or labels that cannot be used, ExpressionError for an unknown method, EncoderError for a missing codec.
+    L2 with C = 0.1; minimum_distance takes the nearest mean, naive_bayes the likeliest Gaussian; cart is one tree,
+    random_forest, extra_trees, adaboost and gradient_boost are `trees` of scikit-learn's. Deterministic for a `seed`.
+    `space` embedding needs the `codec` that the features come from. Raises TableError for features or labels that cannot be
+    used, ExpressionError for an unknown method, EncoderError for a missing codec.
     """
     names = [str(label) for label in labels]
     _check_training(features, names, method, space)
     if space == "embedding" and codec is None:
         raise EncoderError("a classifier of embeddings needs their codec; give codec=cube.codec, or another space=")
-    if neighbours < 1:
-        raise ExpressionError(f"neighbours={neighbours} must be at least 1")
+    if neighbours < 1 or trees < 1:
+        raise ExpressionError(f"neighbours={neighbours} and trees={trees} must be at least 1")
     classes, target = np.unique(np.array(names), return_inverse=True)
     centre = features.mean(axis=0, dtype=np.float64)
     spread = features.std(axis=0, dtype=np.float64)
     scale = np.where(spread > 0, spread, 1.0)
     arrays = {"centre": centre.astype(np.float32), "scale": scale.astype(np.float32)}
     standard = ((features - arrays["centre"]) / arrays["scale"]).astype(np.float32)
-    fitted = _FIT[method](standard, target.astype(np.int64), len(classes))
+    numbers = target.astype(np.int64)
+    fitted = (
+        fit_trees(method, standard, numbers, trees, seed)
+        if method in TREES
+        else FIT[method](standard, numbers, len(classes))
+    )
     # safetensors writes memory as it lies, and scikit-learn's coefficients lie in Fortran order.
     arrays |= {name: np.ascontiguousarray(array) for name, array in fitted.items()}
     sha, name = (codec.sha256, codec.id) if codec is not None and space == "embedding" else ("", "")
@@ -323,7 +302,7 @@ def _best(sums: Sequence[Doubles]) -> tuple[npt.NDArray[np.uint8], None]:
     return (np.argmax(np.stack(sums), axis=0) + 1).astype(np.uint8), None
 
 
-SCORES = PerStep(
+CLASS_SUMS = PerStep(
     lambda number, own: tuple(number * weight for weight in own),
     _weights,
     lambda args, _steps, _dims: args["classifier"].linear[1],
@@ -337,7 +316,7 @@ MOST_LOOKED_UP = 32
 
 def _as_sums(args: Mapping[str, Any]) -> PerStep | None:
     classifier = args["classifier"]
-    return SCORES if classifier.method in _LINEAR and len(classifier.classes) <= MOST_LOOKED_UP else None
+    return CLASS_SUMS if classifier.method in LINEAR and len(classifier.classes) <= MOST_LOOKED_UP else None
 
 
 @operator("classify", Tile.ARRAY, _class_rule, _feature_space, per_step=_as_sums, interpreted=MATRICES)

@@ -9,23 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from esd.block import Block
 from esd.engine.scene import Scene, Whole
-from esd.errors import ExpressionError, GridError
-from esd.grid import Region, pixel_size
+from esd.errors import ExpressionError
+from esd.grid import Region
 from esd.image import Image, composite
 from esd.operator import Tile, operator
 from esd.space import CubeType
 
-from .neighbours import value_type
-
-if TYPE_CHECKING:
-    from odc.geo.geobox import GeoBox
+from .neighbours import metric_size, value_type
 
 __all__: list[str] = []
 
@@ -258,15 +255,6 @@ def fill_holes(image: Scene, connectivity: int = 4) -> Whole:
     return _Components(components.labels, components.valid, tables)
 
 
-def _metres(grid: GeoBox) -> tuple[float, float]:
-    """Return the height and width of a pixel in metres. Raises GridError for degrees."""
-    if grid.crs is None or not grid.crs.projected:
-        raise GridError(f"distance_transform: pixels of {grid.crs} are not in metres; .reproject_to a projected grid first")
-    factor = float(grid.crs.proj.axis_info[0].unit_conversion_factor)
-    width, height = pixel_size(grid)
-    return height * factor, width * factor
-
-
 @dataclass(frozen=True)
 class _Nearest(Whole):
     """Row and column of the nearest true pixel of every pixel: [time, band, 2, y, x], and where the image is valid."""
@@ -292,7 +280,7 @@ def _distance_rule(image: CubeType) -> CubeType:
     if image.dtype.kind not in "bui":
         raise ExpressionError(f"distance_transform: {image.dtype} has no true pixels; compare it first, as in image > 0.5")
     if image.grid is not None:
-        _metres(image.grid)
+        metric_size("distance_transform", image.grid)
     return value_type(image, np.dtype(np.float32))
 
 
@@ -321,7 +309,7 @@ def distance_transform(image: Scene) -> Whole:
     for region, block in image.tiles():
         valid[(..., *region.slices)] = block.valid
         away[(..., *region.slices)] = ~(block.full_valid & (block.values != 0))
-    size = _metres(image.grid)
+    size = metric_size("distance_transform", image.grid)
     places = np.zeros((times, bands, 2, rows, columns), dtype=np.int32)
     for place in _planes(image):
         if away[place].all():

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from esd.errors import TableError
 
-from .classify import METHODS, train_classifier
+from .classify import train_classifier
 
 __all__ = ["FewShotReport", "FewShotScore", "few_shot_report"]
 
@@ -25,6 +25,9 @@ SMALLEST_TEST = 5
 TRIES = 1000
 
 Indices = npt.NDArray[np.int64]
+
+FEW_SHOT = ("prototype", "knn", "logistic")
+"""Methods that a handful of samples is enough for."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ def few_shot_report(
     per_class: int = 20,
     draws: int = 10,
     seed: int = 0,
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] = FEW_SHOT,
     block: float = 1.0,
     neighbours: int = 3,
 ) -> FewShotReport:

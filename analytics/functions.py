@@ -78,12 +78,12 @@ def log(a: Image, base: float) -> Image:
     return call(exact[base], a) if base in exact else call("ln", a) / math.log(base)
 
 
-@primitive("arithmetic", np.floor, openeo="floor", interpreted=NO_CODE)
+@primitive("arithmetic", np.floor, openeo="floor", emit="floor")
 def floor(a: Image) -> None:
     """The largest whole number that is not greater; integers stay as they are."""
 
 
-@primitive("arithmetic", np.ceil, openeo="ceil", interpreted=NO_CODE)
+@primitive("arithmetic", np.ceil, openeo="ceil", emit="ceil")
 def ceil(a: Image) -> None:
     """The smallest whole number that is not less; integers stay as they are."""
 
@@ -93,7 +93,7 @@ def _integer_part(a: Image) -> None:
 
 
 _integer_part.__name__ = "int"  # openEO's name, which must not hide Python's in this file
-primitive("arithmetic", np.trunc, openeo="int", interpreted=NO_CODE)(_integer_part)
+primitive("arithmetic", np.trunc, openeo="int", emit="trunc")(_integer_part)
 
 
 def _round(a: Array, *, digits: float) -> Array:
@@ -111,7 +111,7 @@ def frac(a: Image) -> Image:
     return a - call("int", a)
 
 
-@primitive("arithmetic", np.sign, openeo="sgn", interpreted=NO_CODE)
+@primitive("arithmetic", np.sign, openeo="sgn", emit="sign")
 def sgn(a: Image) -> None:
     """The sign: -1, 0 or 1; NaN stays NaN."""
 

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from esd.block import Block
-from esd.errors import ExpressionError
+from esd.errors import ExpressionError, GridError
+from esd.grid import GeoBox, pixel_size
 from esd.space import CubeType, Space
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "gather",
     "gather_work",
     "half_widths",
+    "metric_size",
     "offsets",
     "over_planes",
     "plane_work",
@@ -52,6 +54,15 @@ def check_window(name: str, radius: int, shape: str = "square", largest: int = L
         raise ExpressionError(f"{name}: radius={radius} pixels is out of range; give 1 to {largest}")
     if shape not in SHAPES:
         raise ExpressionError(f"{name}: shape={shape!r} is not one of {', '.join(SHAPES)}")
+
+
+def metric_size(name: str, grid: GeoBox) -> tuple[float, float]:
+    """Return the height and width of a pixel in metres. Raises GridError for degrees."""
+    if grid.crs is None or not grid.crs.projected:
+        raise GridError(f"{name}: pixels of {grid.crs} are not in metres; .reproject_to a projected grid first")
+    factor = float(grid.crs.proj.axis_info[0].unit_conversion_factor)
+    width, height = pixel_size(grid)
+    return height * factor, width * factor
 
 
 def half_widths(radius: int, shape: str) -> list[int]:

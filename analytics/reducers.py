@@ -17,6 +17,7 @@ __all__: list[str] = []
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 State = tuple[Any, ...]
+WHOLE_SERIES = "needs all times of a pixel at once"
 
 
 def _float_type(values: Array) -> np.dtype[Any]:
@@ -106,6 +107,10 @@ def _in_order(values: Array) -> Array:
     return total
 
 
+def _interpreted(name: str, doc: str, final: Callable[[State], tuple[Array, Mask]], keeps_space: bool = False) -> Reducer:
+    return Reducer(name, doc, _whole, None, final, keeps_space, WHOLE_SERIES)
+
+
 def _truth(name: str, doc: str, every: bool) -> Reducer:
     return Reducer(name, doc, partial(_truth_chunk, every=every), partial(_truth_combine, every=every), _truth_final)
 
@@ -114,10 +119,10 @@ for _reducer in (
     Reducer("product", "Product of the valid values (float64 if whole).", _product_chunk, _product_combine, _product_final),
     _truth("all", "Whether all valid values are true (not 0).", every=True),
     _truth("any", "Whether any valid value is true (not 0).", every=False),
-    Reducer("mode", "Most frequent valid value; the smallest of equally frequent ones.", _whole, None, _mode_final, True),
-    Reducer("count_distinct", "Number of different valid values; 0, and valid, for none.", _whole, None, _distinct_final),
-    Reducer("skew", "Skewness of the valid values (ddof 0).", _whole, None, partial(_moment_final, power=3)),
-    Reducer("kurtosis", "Excess kurtosis of the valid values (ddof 0).", _whole, None, partial(_moment_final, power=4)),
+    _interpreted("mode", "Most frequent valid value; the smallest of equally frequent ones.", _mode_final, True),
+    _interpreted("count_distinct", "Number of different valid values; 0, and valid, for none.", _distinct_final),
+    _interpreted("skew", "Skewness of the valid values (ddof 0).", partial(_moment_final, power=3)),
+    _interpreted("kurtosis", "Excess kurtosis of the valid values (ddof 0).", partial(_moment_final, power=4)),
 ):
     REDUCERS[_reducer.name] = _reducer
 

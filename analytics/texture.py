@@ -28,7 +28,18 @@ __all__ = ["MEASURES"]
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
-MEASURES = ("contrast", "dissimilarity", "homogeneity", "energy", "correlation")
+MEASURES = (
+    "contrast",
+    "dissimilarity",
+    "homogeneity",
+    "energy",
+    "asm",
+    "entropy",
+    "correlation",
+    "mean",
+    "variance",
+    "std",
+)
 LARGEST_RADIUS = 15
 
 
@@ -118,13 +129,25 @@ def _correlation(pairs: Pairs, height: int, width: int, count: Array) -> Array:
     return np.where(spread > 0, (4 * count * products - total**2) / np.maximum(spread, 1), 1.0)
 
 
-def _energy(pairs: Pairs, height: int, width: int, count: Array) -> Array:
-    """Root of the sum of squares of the symmetric matrix: pairs of one kind are counted in the sorted window."""
+def _moments(pairs: Pairs, height: int, width: int, count: Array) -> tuple[Array, Array]:
+    """Mean and variance of the classes in the symmetric matrix, in whole numbers up to the one division."""
+    one, other, counted = pairs
+    total = _box(np.where(counted, one + other, 0), height, width)
+    squares = _box(np.where(counted, one**2 + other**2, 0), height, width)
+    safe = 2 * np.maximum(count, 1)
+    return total / safe, (safe * squares - total**2) / safe**2
+
+
+def _over_kinds(pairs: Pairs, height: int, width: int, count: Array, table: npt.NDArray[np.float64]) -> Array:
+    """Sum table[cell of the symmetric matrix of counts] over its cells: pairs of one kind lie in a row when sorted.
+
+    `table` begins with 0; a pair of two classes fills two cells by one each, a pair of one class one cell by two.
+    """
     one, other, counted = pairs
     low, high = np.minimum(one, other), np.maximum(one, other)
     kinds = np.where(counted, low * 256 + high, 1 << 16).astype(np.int32)
     rows, columns = count.shape
-    squares = np.zeros(count.shape, dtype=np.int64)
+    total = np.zeros(count.shape, dtype=np.float64)
     at_once = max(1, SCRATCH_BYTES // (16 * height * width * max(columns, 1)))
     for start in range(0, rows, at_once):
         stop = min(start + at_once, rows)
@@ -134,9 +157,22 @@ def _energy(pairs: Pairs, height: int, width: int, count: Array) -> Array:
         for place, kind in enumerate(window):
             if place:
                 length = np.where(kind == window[place - 1], length + 1, 1)
-            weight = np.where(kind >> 8 == kind & 255, 2, 1)
-            squares[start:stop] += np.where(place < count[start:stop], (2 * length - 1) * weight, 0)
-    return np.sqrt(squares / (2 * np.maximum(count, 1) ** 2))
+            same = kind >> 8 == kind & 255
+            step = np.where(same, table[2 * length] - table[2 * length - 2], 2 * (table[length] - table[length - 1]))
+            total[start:stop] += np.where(place < count[start:stop], step, 0)
+    return total
+
+
+def _asm(pairs: Pairs, height: int, width: int, count: Array) -> Array:
+    squares = np.arange(2.0 * height * width + 1) ** 2
+    return _over_kinds(pairs, height, width, count, squares) / (2.0 * np.maximum(count, 1)) ** 2
+
+
+def _pair_entropy(pairs: Pairs, height: int, width: int, count: Array) -> Array:
+    """Entropy of the symmetric matrix in nats, as scikit-image has it."""
+    table = _logarithms(2 * height * width) * math.log(2)
+    number = 2 * np.maximum(count, 1)
+    return np.maximum((table[number] - _over_kinds(pairs, height, width, count, table)) / number, 0)
 
 
 def _measure(measure: str, pairs: Pairs, height: int, width: int, count: Array) -> Array:
@@ -146,7 +182,13 @@ def _measure(measure: str, pairs: Pairs, height: int, width: int, count: Array) 
         return _mean_of(lambda difference: difference, pairs, height, width, count)
     if measure == "homogeneity":
         return _mean_of(lambda difference: 1 / (1 + difference**2), pairs, height, width, count)
-    return (_correlation if measure == "correlation" else _energy)(pairs, height, width, count)
+    if measure in ("mean", "variance", "std"):
+        mean, variance = _moments(pairs, height, width, count)
+        return mean if measure == "mean" else variance if measure == "variance" else np.sqrt(variance)
+    if measure in ("asm", "energy"):
+        found = _asm(pairs, height, width, count)
+        return np.sqrt(found) if measure == "energy" else found
+    return (_correlation if measure == "correlation" else _pair_entropy)(pairs, height, width, count)
 
 
 def _glcm_plane(
@@ -193,8 +235,9 @@ def glcm(
 ) -> Block:
     """A measure of the grey-level co-occurrence matrix of the square window (radius 1 to 15).
 
-    `measure` is contrast, dissimilarity, homogeneity, energy or correlation, taken of the symmetric, normalized matrix of
-    each of four directions (`distance` pixels to the right, down-right, down, down-left) and averaged over those in which
+    `measure` is one of contrast, dissimilarity, homogeneity, energy (the root of asm, the angular second moment), entropy
+    (nats), correlation, and mean, variance and std of the classes (from 0). It is taken of the symmetric, normalized matrix
+    of each of four directions (`distance` pixels to the right, down-right, down, down-left) and averaged over those in which
     there is a pair. Correlation is 1 where all pixels are of one class. Source: Haralick et al. (1973).
     """
     plane = partial(

@@ -192,7 +192,7 @@ RUNS = 15
 
 
 def first_tile(folder: Path) -> dict[str, Any]:
-    """Return milliseconds of processor time from a fresh process to an NDVI tile of a local cube, decoded fast, by shares.
+    """Return milliseconds of processor time of a fresh process to an NDVI tile of a local cube, decoded fast, by shares.
 
     "numpy" (with "interpreter") is what no program on NumPy can do without. Modules are compiled to bytecode before, as they
     are once installed. The shares are medians; "least" is the quickest process, all threads and its end included.

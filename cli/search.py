@@ -27,6 +27,7 @@ SHOWN_ITEMS = 40
 @verb(
     "Look",
     "esd search catalog.duckdb --add scenes/landsat region.esd.zarr",
+    "esd search catalog.duckdb --stac catalog.json --bbox 14.5,48.0,14.7,48.2 --start 2004-01-01 --end 2005-01-01",
     'esd search catalog.duckdb --bbox 14.5,48.0,14.7,48.2 --start 2004-06-01 --end 2004-09-01 --where "cloud_cover < 20"',
 )
 def search(
@@ -41,23 +42,33 @@ def search(
     kind: Annotated[str | None, typer.Option(help="Only scene or cube.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many.", min=1)] = None,
     add: Annotated[bool, typer.Option("--add", help="First add the scenes and cubes at the PATHS given after it.")] = False,
+    stac: Annotated[
+        str | None, typer.Option("--stac", metavar="URL", help="First add what this STAC catalog or API (file or URL) has.")
+    ] = None,
+    collection: Annotated[list[str] | None, typer.Option(help="With --stac: only this collection; repeatable.")] = None,
     paths: Annotated[list[Path] | None, typer.Argument(metavar="[PATHS]", help="Scenes and cubes, with --add.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search a catalog of scenes and cubes by place, time and properties; --add puts scenes and cubes into it."""
+    """Search a catalog of scenes and cubes by place, time and properties; --add puts scenes and cubes into it.
+
+    --stac first asks a STAC catalog or API the same, and keeps what it finds: rows in the catalog, and items as files beside
+    it, which esd ingest reads.
+    """
     from esd.query.filters import parse_filters
 
     if paths and not add:
         raise TableError(f"{paths[0]} is not looked at; give --add before the paths of what the catalog is to hold")
     if add and not paths:
         raise TableError(f"--add has nothing to add; name catalog and paths: esd search catalog.duckdb --add {catalog}")
-    if not add and not catalog.is_file():
+    if not add and stac is None and not catalog.is_file():
         raise TableError(f"catalog {catalog} is not there; make one with: esd search {catalog} --add SCENES CUBES")
     box = numbers(bbox, "west,south,east,north") if bbox is not None else None
     filters = parse_filters(where or [])
     area = _geometry(geometry) if geometry is not None else None
     with open_catalog(catalog) as opened:
         added = add_to_catalog(opened, paths or ()) if add else 0
+        if stac is not None:
+            added += _add_stac(opened, stac, catalog, (box, start, end, filters, collection or (), limit))
         found = opened.search(box, area, start, end, filters, kind, limit)  # type: ignore[arg-type]  # four numbers, checked
         total = len(opened)
     items = [_document(item) for item in found]
@@ -85,6 +96,16 @@ def add_to_catalog(catalog: Catalog, paths: Sequence[Path]) -> int:
     for failure in failures:
         note(f"left out {failure.source}: {failure.cause}")
     return catalog.add_scenes(scenes) + sum(catalog.add_cube(Cube.open(path)) for path in cubes)
+
+
+def _add_stac(opened: Catalog, url: str, catalog: Path, conditions: tuple[Any, ...]) -> int:
+    """Add what a STAC catalog has under the conditions of the search, and say where the items lie."""
+    from esd.query.stac import add_stac, items_folder
+
+    folder = items_folder(catalog)
+    added = add_stac(opened, url, folder, *conditions)
+    note(f"{count(added, 'item')} of {url} in {folder}; read them with: esd ingest {folder} --out CUBE")
+    return added
 
 
 def _geometry(path: Path) -> Any:

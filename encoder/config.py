@@ -69,6 +69,7 @@ class Training:
     what an observation hidden from the encoder counts beside a visible one. `consistency` weighs how far the embedding
     of a partly hidden pixel-year lies from that of all its observations, by the averaged network; `usage` weighs
     how far each number of the embedding, sorted over the pixels of a source, lies from even use of its levels;
+    both count until step `shaping_until` only (0: to the end), after which the weights settle on the errors alone;
     `land_cover` the cross entropy of a linear classifier on the embedding, thrown away afterwards. `precision` "bf16"
     halves the time on processors that have it. `minutes` stops a run early (0: never); a run that it stopped is not
     reproducible. `patience` stops it after as many reports without a lower error on the calibration pixels (0: never).
@@ -85,6 +86,7 @@ class Training:
     hidden_weight: float = 1.0
     consistency: float = 0.0
     usage: float = 0.0
+    shaping_until: int = 0
     land_cover: float = 0.0
     seed: int = 0
     precision: str = "bf16"
@@ -184,6 +186,7 @@ def _check(config: Config) -> None:
         (training.error_bend > 0, f"training.error_bend is {training.error_bend}; it has to be above 0"),
         (training.precision in ("bf16", "f32"), f"training.precision is {training.precision!r}; use 'bf16' or 'f32'"),
         (min(training.consistency, training.usage, training.land_cover) >= 0, "a weight in [training] is negative"),
+        (training.shaping_until >= 0, f"training.shaping_until is {training.shaping_until}; it has to be a step, or 0"),
         (training.patience >= 0, f"training.patience is {training.patience}; it has to be 0 or more reports"),
         (training.report_every >= 1, f"training.report_every is {training.report_every}; it has to be at least 1"),
         (0 <= data.fold < data.folds, f"data.fold is {data.fold}; it has to be from 0 to data.folds - 1"),

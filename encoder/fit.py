@@ -128,6 +128,8 @@ class _Run:
         training = self.config.training
         inputs = features(batch.values, batch.shown, self.normal), features(batch.values, batch.weights, self.normal)
         target = Target.of(batch, self.normal, training)
+        if 0 < training.shaping_until <= self.step:
+            training = dataclasses.replace(training, consistency=0.0, usage=0.0)
         with torch.autocast("cpu", torch.bfloat16, enabled=training.precision == "bf16"):
             loss = total_loss(self.model, self.average, self.classifier, inputs, batch, target, training)
         for optimizer in self.optimizers:

@@ -16,21 +16,27 @@ from .errors import EsdError
 from .image import Image, call, composite, from_array
 from .operator import get_operator, operators
 from .process_graph import from_process_graph
+from .published import Tile, open_tile
 from .text import parse
 from .udf import udf_aggregate, udf_focal, udf_pixel, udf_time
+from .vector import FeatureCollection, features
 
 __all__ = [
     "Cube",
     "EsdError",
+    "FeatureCollection",
     "Image",
     "ImageCollection",
+    "Tile",
     "__version__",
     "call",
     "composite",
+    "features",
     "from_array",
     "from_process_graph",
     "get_operator",
     "open",
+    "open_tile",
     "operators",
     "parse",
     "udf_aggregate",

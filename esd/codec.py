@@ -66,7 +66,8 @@ def fill_linear(values: Floats, weights: Weights, mean: Floats) -> Floats:
 class Codec:
     """A trained encoder and its decoders, read from the bytes of a codec file.
 
-    `decoders` names the decoders, the first of them "full". Raises EncoderError if the bytes are not a codec file, are of
+    `decoders` names the decoders, the first of them "full"; none where the file holds a quantizer only, whose codes others
+    made and whose networks are not public. Raises EncoderError if the bytes are not a codec file, are of
     another format version, or name layers that are unknown or do not fit together.
     """
 
@@ -141,6 +142,16 @@ class Codec:
         return self.steps * self.code_dtype.itemsize
 
     @property
+    def has_codes(self) -> bool:
+        """Whether its embeddings are codes of a quantizer, `fsq`; `esd.published` has one whose are plain numbers."""
+        return True
+
+    @property
+    def without_networks(self) -> str:
+        """Why there are no networks to encode or decode with; empty where there are."""
+        return str(self.spec.get("without_networks", ""))
+
+    @property
     def has_uncertainty(self) -> bool:
         """Whether the codec tells how sure its reflectance is."""
         return "uncertainty" in self.layers
@@ -176,8 +187,11 @@ class Codec:
         """Encode dekads to codes.
 
         `values` float32 reflectance and `weights` uint8 observation counts are [36, 6, ...]; a value whose weight is 0
-        is not looked at. Returns codes [steps, ...] of `code_dtype`; `fill` where a pixel was not observed at all.
+        is not looked at. Returns codes [steps, ...] of `code_dtype`; `fill` where a pixel was not observed at all. Raises
+        EncoderError for a quantizer alone.
         """
+        if self.without_networks:
+            raise EncoderError(f"encoder {self.id} cannot encode: {self.without_networks}; choose another --encoder")
         shape = values.shape[2:]
         flat_values = values.reshape(DEKADS, len(BANDS), -1)
         flat_weights = weights.reshape(DEKADS, len(BANDS), -1)
@@ -260,6 +274,8 @@ class Codec:
 
 def no_decoder(codec: Codec, decoder: str) -> str:
     """Return the message for a decoder that a codec lacks."""
+    if codec.without_networks:
+        return f"{codec.id} has no reflectance: {codec.without_networks}; ask for its embedding, distances or classes"
     return f"encoder {codec.id} has no decoder {decoder!r}; it has {', '.join(codec.decoders)}"
 
 
@@ -288,7 +304,12 @@ def _padded(x: npt.NDArray[Any], fill: Any) -> npt.NDArray[Any]:
 
 
 def _layers_of(spec: Mapping[str, Any]) -> dict[str, Layers]:
-    """Return the lists of layers of a codec file by name: "encoder", each decoder, "uncertainty" where it has one."""
+    """Return the lists of layers of a codec file by name: "encoder", each decoder, "uncertainty" where it has one.
+
+    None for a quantizer alone.
+    """
+    if spec.get("without_networks"):
+        return {}
     given = {"full": spec["decoder"]} if spec["format"] == 1 else spec["decoders"]
     decoders = {name: given[name] for name in sorted(given, key=lambda name: (name != "full", name))}
     uncertain = {"uncertainty": spec["uncertainty"]["layers"]} if spec.get("uncertainty") else {}
@@ -316,7 +337,7 @@ def _parse(data: bytes, source: str) -> tuple[dict[str, Any], dict[str, Floats]]
         raise EncoderError(
             f"{source} is not a codec file (its description lacks {error}); make one with 'esd train'"
         ) from error
-    if spec.get("steps") not in STEPS_ALLOWED or not parts.get("full"):
+    if spec.get("steps") not in STEPS_ALLOWED or not (parts.get("full") or spec.get("without_networks")):
         raise EncoderError(f"{source} has {spec.get('steps')} steps; a codec has 6, 12 or 18 and a decoder named full")
     if unknown:
         raise EncoderError(f"{source} has layers {sorted(unknown)} that this version of esd does not know; update esd")

@@ -236,15 +236,6 @@ class Image:
             raise ExpressionError("reproject_like: the other image is a constant and has no grid")
         return self.reproject_to(other.type.grid, resampling)
 
-    def to_process_graph(self, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the expression as openEO's JSON, which `esd.from_process_graph` reads; see `esd.process_graph_write`.
-
-        What JSON cannot hold, such as arrays in memory and classifiers, is named in `parameters`, here and there.
-        """
-        from .process_graph_write import to_process_graph
-
-        return to_process_graph(self, parameters)
-
     def decoded_by(self, decoder: str) -> Image:
         """Return the image, its codes decoded by "full", which results are made with, or "fast", which maps are.
 
@@ -268,6 +259,15 @@ class Image:
         if path is not None:
             Path(path).write_text(drawn)
         return drawn
+
+    def to_process_graph(self, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the expression as openEO's JSON, which `esd.from_process_graph` reads; see `esd.process_graph_write`.
+
+        What JSON cannot hold, such as arrays in memory and classifiers, is named in `parameters`, here and there.
+        """
+        from .process_graph_write import to_process_graph
+
+        return to_process_graph(self, parameters)
 
     def cost(self, geobox: GeoBox | None = None, probe: bool = True, **options: Any) -> Cost:
         """Estimate what computing or writing the image takes: tiles, bytes, and seconds from one tile that is computed.

@@ -23,6 +23,7 @@ from .per_step import PerStep
 from .space import CubeType, Space
 
 __all__ = [
+    "ENGINE",
     "Band",
     "Operator",
     "Tile",
@@ -141,6 +142,8 @@ def _default(parameter: inspect.Parameter) -> str:
     return "" if parameter.default is parameter.empty else f"={parameter.default!r}"
 
 
+ENGINE = "engine"
+"""Group of the operators that passes put in, which nobody calls by name."""
 _REGISTRY: dict[str, Operator] = {}
 _PLUGINS_LOADED = False
 OWN = "esd.analytics"
@@ -185,9 +188,10 @@ def get_operator(name: str) -> Operator:
 
 
 def operators() -> dict[str, Operator]:
-    """Return all declared operators by name, in order of group and name."""
+    """Return the declared operators by name, in order of group and name; not those that only the engine puts in."""
     load_plugins()
-    return dict(sorted(_REGISTRY.items(), key=lambda item: (item[1].group, item[0])))
+    public = (item for item in _REGISTRY.items() if item[1].group != ENGINE)
+    return dict(sorted(public, key=lambda item: (item[1].group, item[0])))
 
 
 def unary_result(given: CubeType, **_args: Any) -> CubeType:

@@ -42,7 +42,7 @@ class Process:
         """Run the process. Raises ProcessGraphError for arguments that do not fit, or what the process itself refuses."""
         bound = self._bind(arguments)
         kinds = {p.name: p.annotation for p in self.parameters}
-        given = {name: _unwrapped(value) if kinds[name] in LIFTED else value for name, value in bound.items()}
+        given = {name: _no_cube(value) if kinds[name] in LIFTED else value for name, value in bound.items()}
         lifted = [value for name, value in given.items() if kinds[name] in LIFTED]
         anchor = anchor_of(lifted)
         plain = anchor is None and bool(lifted)
@@ -70,8 +70,8 @@ class Process:
         return bound
 
 
-def _unwrapped(value: Any) -> Any:
-    """Return the image of a cube of one time, which stands for a scalar."""
+def _no_cube(value: Any) -> Any:
+    """Return a value that is no data cube. Raises ProcessGraphError for one."""
     if isinstance(value, DataCube):
         raise ProcessGraphError("a data cube is given where a number is wanted; use apply, reduce_dimension or merge_cubes")
     return value

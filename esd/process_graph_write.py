@@ -14,7 +14,7 @@ from .expr import Expr, Tokenized, postorder
 from .image import Image
 from .operator import Operator, get_operator
 from .process_graph import NAMESPACE
-from .process_operators import NOT_BY_NAME, is_input
+from .process_operators import LEAVES, is_input
 from .process_reducers import REDUCERS
 from .process_scalars import OPERATORS
 from .space import Space
@@ -195,7 +195,7 @@ def _as_filter(writer: _Writer, expr: Expr) -> Node | None:
 def _as_operator(writer: _Writer, expr: Expr) -> Node:
     """An operator by its own name."""
     declared = get_operator(expr.op)
-    if expr.op in NOT_BY_NAME:
+    if expr.op in LEAVES:
         raise ProcessGraphError(
             f"an image in memory ({expr.op}) is not part of a graph; name it: parameters={{'it': image}}"
         )

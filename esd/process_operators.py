@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import ProcessGraphError
 from .image import Image, call
-from .operator import Operator, get_operator, operators
+from .operator import ENGINE, Operator, get_operator, operators
 from .process_values import DataCube, Series, as_cube
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["describe_operator", "describe_processes", "is_input", "run_operator"]
 
-NOT_BY_NAME = frozenset({"array", "stored", "lookup", "step_lookup"})
-"""What holds data that JSON cannot: leaves, which come as parameters, and tables that the engine makes."""
+LEAVES = frozenset({"array", "stored"})
+"""What holds data that JSON cannot, and comes as a parameter."""
 
 
 def is_input(declared: Operator, name: str) -> bool:
@@ -28,7 +28,7 @@ def is_input(declared: Operator, name: str) -> bool:
 def run_operator(graph: Context, name: str, arguments: Mapping[str, Any]) -> Any:
     """Return the image of an operator, as a data cube where its inputs are cubes. Raises ProcessGraphError."""
     declared = get_operator(name)
-    if name in NOT_BY_NAME:
+    if name in LEAVES or declared.group == ENGINE:
         raise ProcessGraphError(f"{name!r} holds data that are not part of a graph; give them as a parameter")
     if name == "load":
         _check_collection(graph, arguments.get("cube"))
@@ -130,4 +130,4 @@ def describe_operator(name: str) -> dict[str, Any]:
 
 def describe_processes() -> list[dict[str, Any]]:
     """Return the descriptions of all operators that a graph may name, by name."""
-    return [describe_operator(name) for name in sorted(operators()) if name not in NOT_BY_NAME]
+    return [describe_operator(name) for name in sorted(operators()) if name not in LEAVES]

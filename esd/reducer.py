@@ -29,7 +29,8 @@ class Reducer:
     """A named reduction over the first axis.
 
     `values` are [n, ...], `valid` the same shape; what is not valid does not count. Where nothing is valid the result is
-    not valid (for `count` it is 0). `keeps_space` tells that the result means what the values mean.
+    not valid (for `count` it is 0). `keeps_space` tells that the result means what the values mean, `interpreted` why there
+    is no vector code.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Reducer:
     combine: Callable[[State, State], State] | None
     finalize: Callable[[State], tuple[Array, Mask]]
     keeps_space: bool = False
+    interpreted: str | None = None
 
     def __call__(self, values: Array, valid: Mask) -> tuple[Array, Mask]:
         """Reduce values [n, ...] to [...], with the validity of the result."""

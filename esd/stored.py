@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -23,10 +23,39 @@ from .structure import evaluated_by_engine
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
-__all__ = ["StoredSource", "from_zarr"]
+__all__ = ["Source", "StoredSource", "from_zarr", "open_array"]
 
 
-def _open(path: str, name: str) -> Any:
+@runtime_checkable
+class Source(Protocol):
+    """What an image that lies in somebody else's files is read from: its type, and a way to read a region of it."""
+
+    @property
+    def token(self) -> str:
+        """Hash of what is read and how."""
+        ...
+
+    @property
+    def type(self) -> CubeType:
+        """The type of the whole image."""
+        ...
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes that reading works in beside the result."""
+        ...
+
+    def at_times(self, start: int, end: int) -> Source:
+        """Return the times at positions `start` to `end` of this one."""
+        ...
+
+    def read(self, region: Region) -> Block:
+        """Read a region."""
+        ...
+
+
+def open_array(path: str, name: str) -> Any:
+    """Return an array of a Zarr store. Raises CubeError if it is not there."""
     import zarr
 
     try:
@@ -58,12 +87,17 @@ class StoredSource:
         return hashlib.sha256(repr(self).encode()).hexdigest()
 
     @property
+    def type(self) -> CubeType:
+        """The type of the whole image: plain numbers."""
+        return CubeType(self.grid, self.time, self.bands, np.dtype(self.dtype), Space.VALUE)
+
+    @property
     def scratch_bytes(self) -> int:
         """Bytes that reading works in beside the result: a chunk and its file; zarr holds several at once."""
         chunks = plain_chunks(Path(self.path) / self.name, self.stamp)
         if chunks is not None:
             return 2 * chunks.chunk_bytes
-        array = _open(self.path, self.name)
+        array = open_array(self.path, self.name)
         return 8 * int(np.prod(array.chunks)) * array.dtype.itemsize
 
     def at_times(self, start: int, end: int) -> StoredSource:
@@ -77,7 +111,7 @@ class StoredSource:
         if chunks is not None:
             values = chunks.read((times, (0, len(self.bands)), (region.y0, region.y1), (region.x0, region.x1)))
         else:
-            values = np.asarray(_open(self.path, self.name)[(slice(*times), slice(None), *region.slices)])
+            values = np.asarray(open_array(self.path, self.name)[(slice(*times), slice(None), *region.slices)])
         if self.nodata is not None and not np.isnan(self.nodata):
             return NodataBlock(values, values.dtype.type(self.nodata))
         if values.dtype.kind == "f":
@@ -86,13 +120,13 @@ class StoredSource:
         return Block(values, np.ones((1, 1, *values.shape[2:]), dtype=bool))
 
 
-def _stored_rule(*, source: StoredSource) -> CubeType:
-    return CubeType(source.grid, source.time, source.bands, np.dtype(source.dtype), Space.VALUE)
+def _stored_rule(*, source: Source) -> CubeType:
+    return source.type
 
 
 @operator("structure", Tile.STRUCTURE, _stored_rule, Space.ANY)
-def stored(*, source: StoredSource) -> Block:
-    """Read an array [time, band, y, x] of a Zarr store; `esd.stored.from_zarr` makes such an image."""
+def stored(*, source: Source) -> Block:
+    """Read files of somebody else's; `esd.stored.from_zarr` makes such an image of a Zarr store, `esd.open_tile` others."""
     return evaluated_by_engine(source=source)
 
 
@@ -110,7 +144,7 @@ def from_zarr(
     not that of the grid, the bands and the times.
     """
     folder = Path(path).resolve()
-    array = _open(str(folder), name)
+    array = open_array(str(folder), name)
     wanted = (len(time), len(bands), *geobox.shape)
     if tuple(array.shape) != wanted:
         raise GridError(f"array {name!r} has shape {tuple(array.shape)}, times, bands and grid make {wanted}")

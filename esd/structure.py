@@ -134,8 +134,8 @@ def embedding(image: Block) -> Block:
 
 def _decode_rule(image: CubeType, *, dekads: tuple[int, ...], bands: tuple[str, ...], decoder: str) -> CubeType:
     encoder = _codes_only("decode", image)
-    if decoder and decoder not in codec_by_hash(encoder).decoders:
-        raise EncoderError(no_decoder(codec_by_hash(encoder), decoder))
+    if (decoder or "full") not in codec_by_hash(encoder).decoders:
+        raise EncoderError(no_decoder(codec_by_hash(encoder), decoder or "full"))
     return _dated("decode", image, encoder, dekads, bands).with_(space=Space.REFLECTANCE)
 
 

@@ -4,6 +4,7 @@ from .gap_stack import dekads_of_scenes
 from .pipeline import IngestReport, Progress, run_ingest
 from .pixel_years import simulate_pixels
 from .plan import IngestPlan, plan_ingest
+from .published import import_tiles
 from .readers import READERS, Failure, find_scenes, read_scene
 from .recipe import Recipe
 from .scene import Observation, Reader, Scene
@@ -22,6 +23,7 @@ __all__ = [
     "SimulationReport",
     "dekads_of_scenes",
     "find_scenes",
+    "import_tiles",
     "plan_ingest",
     "read_scene",
     "run_ingest",

@@ -19,11 +19,12 @@ from rasterio.windows import Window
 
 from esd.errors import GridError, SceneError
 from esd.grid import Region, aligned, pixel_size, region_of, same_crs
+from esd.remote import is_address, open_raster
 
 from .archive import Package
 from .scene import Layer, Observation
 
-__all__ = ["Header", "header_of", "native_region", "place", "read_window"]
+__all__ = ["Header", "header_of", "native_region", "place", "read_window", "remote_header"]
 
 Number = TypeVar("Number", bound=np.number)
 
@@ -65,11 +66,34 @@ def header_of(package: Package, name: str) -> Header:
         raise SceneError(f"{package.path.name}: {name} is not a readable raster; download it again") from error
 
 
+def remote_header(address: str) -> Header:
+    """Return the header of a GeoTIFF by its address, or path. Raises SceneError if it cannot be read."""
+    try:
+        with open_raster(address) as dataset:
+            return Header(dataset)
+    except RasterioError as error:
+        raise SceneError(f"{address} cannot be read ({error}); check the link, or try again later") from error
+
+
+def _remote_window(layer: Layer, window: Window, full: tuple[int, int]) -> npt.NDArray[np.generic]:
+    try:
+        with open_raster(layer.file) as dataset:
+            if dataset.shape != full:
+                raise SceneError(f"{layer.file} has {dataset.shape} pixels, its scene {full}; search for it again")
+            raw: npt.NDArray[np.generic] = dataset.read(layer.index, window=window)
+            return raw
+    except RasterioError as error:
+        raise SceneError(f"{layer.file} cannot be read ({error}); check the link, or try again later") from error
+
+
 def read_window(folder: Path, layer: Layer, region: Region, full: tuple[int, int]) -> npt.NDArray[np.generic]:
-    """Return the raw numbers [y, x] of a region of a GeoTIFF band whose whole shape is `full`.
+    """Return the raw numbers [y, x] of a region of a GeoTIFF band whose whole shape is `full`; over HTTP for an address.
 
     Raises SceneError if the file is absent, damaged or of another shape.
     """
+    window = Window(region.x0, region.y0, region.x1 - region.x0, region.y1 - region.y0)
+    if is_address(layer.file):
+        return _remote_window(layer, window, full)
     path = folder / layer.file
     rows, columns = full
     try:
@@ -78,7 +102,6 @@ def read_window(folder: Path, layer: Layer, region: Region, full: tuple[int, int
         with rasterio.open(f"vrt://{path}?a_ullr=0,{rows},{columns},0") as dataset:
             if dataset.shape != full:
                 raise SceneError(f"{layer.file} has {dataset.shape} pixels, its scene {full}; download it again")
-            window = Window(region.x0, region.y0, region.x1 - region.x0, region.y1 - region.y0)
             raw: npt.NDArray[np.generic] = dataset.read(layer.index, window=window)
             return raw
     except RasterioError as error:

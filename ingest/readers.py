@@ -20,10 +20,12 @@ from .landsat_c2 import LandsatC2Reader
 from .modis import ModisReader
 from .raster import native_region, place
 from .scene import Observation, Reader, Scene
+from .stac_item import StacItemReader
 
 __all__ = ["READERS", "Failure", "find_scenes", "read_scene"]
 
-READERS: dict[str, Reader] = {reader.product: reader for reader in (EspaReader(), LandsatC2Reader(), ModisReader())}
+_ALL: tuple[Reader, ...] = (EspaReader(), LandsatC2Reader(), StacItemReader(), ModisReader())
+READERS: dict[str, Reader] = {reader.product: reader for reader in _ALL}
 SINGLE_FILES = (".tif", ".tiff", ".hdf")
 NEVER_ENTERED = (".zarr",)
 

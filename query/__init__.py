@@ -4,12 +4,14 @@ from .catalog import Catalog, Item, SceneLike, frame_of
 from .filters import parse_filters
 from .points import embedding_columns, features_of, read_points, sample_cube
 from .similarity import Query, query_at, similar, similarity_image
+from .stac import add_stac
 
 __all__ = [
     "Catalog",
     "Item",
     "Query",
     "SceneLike",
+    "add_stac",
     "embedding_columns",
     "features_of",
     "frame_of",

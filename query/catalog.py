@@ -28,7 +28,7 @@ from esd.grid import GeoBox
 from .filters import Where, conditions
 from .footprint import box_lonlat, footprint_of, morton_code
 
-__all__ = ["Catalog", "Item", "SceneLike", "frame_of"]
+__all__ = ["Catalog", "Item", "SceneLike", "day_of", "frame_of"]
 
 VERSION = 1
 KINDS = ("scene", "cube")
@@ -251,6 +251,10 @@ class Catalog:
         """Add a cube, one item for each of its grids; the same path takes its own place. Returns how many."""
         return self._add([_of_cube(cube, grid) for grid in cube.grids])
 
+    def add_items(self, items: Iterable[Item]) -> int:
+        """Add items; one whose id is there already takes its place. Returns how many. All or none."""
+        return self._add(list(items))
+
     def _add(self, items: Sequence[Item]) -> int:
         rows = list({item.id: _row(item) for item in items}.values())
         if not rows:
@@ -288,7 +292,7 @@ class Catalog:
         for clause, value in (('"end" >= ?', start), ('"start" < ?', end), ("kind = ?", kind)):
             if value is not None:
                 clauses.append(clause)
-                values.append(value if clause.startswith("kind") else _day(value))
+                values.append(value if clause.startswith("kind") else day_of(value))
         if area is not None:
             boxes = [part.bounds for part in getattr(area, "geoms", [area])]
             meets = "(xmin <= ? AND xmax >= ? AND ymin <= ? AND ymax >= ?)"
@@ -309,7 +313,8 @@ def frame_of(items: Sequence[Item]) -> pd.DataFrame:
     return pd.DataFrame({name: [getattr(item, name) for item in items] for name in names}, columns=names)
 
 
-def _day(value: str | dt.date) -> dt.date:
+def day_of(value: str | dt.date) -> dt.date:
+    """Return the day that an ISO text or a date names. Raises TableError for another text."""
     try:
         return value if isinstance(value, dt.date) else dt.date.fromisoformat(value)
     except ValueError as error:

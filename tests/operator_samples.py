@@ -47,6 +47,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "reproject": ("EPSG:32633", (60.0, 0.0, 500_000.0, 0.0, -60.0, 5_001_200.0), (10, 12)),
     "distance": (tuple(float(i % 3) for i in range(72)),),
     "cosine_similarity": (tuple(float(i % 3) for i in range(72)),),
+    "interval_mean": (20.0, 80.0),
     "histogram": (4, 0.0, 1.0),
     "matrix_identity": (3,),
     "matrix_qr": ("q",),
@@ -55,13 +56,12 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 }
 """Arguments of those that need some, after their images."""
 
-ENGINES_OWN = frozenset({"array", "stored", "lookup", "step_lookup", "load", "constant"})
-"""Leaves, and what the engine makes itself."""
+LEAVES = frozenset({"array", "stored", "load", "constant"})
 
 
 def named_operators() -> list[str]:
     """Return the operators that users call by name."""
-    return [name for name, op in esd.operators().items() if name not in ENGINES_OWN and op.group != "user"]
+    return [name for name, op in esd.operators().items() if name not in LEAVES and op.group != "user"]
 
 
 def candidates(cube: Cube) -> list[Image]:
@@ -77,7 +77,8 @@ def call_of(name: str, cube: Cube, objects: Mapping[str, Any]) -> Image:
     error: EsdError | None = None
     for image in candidates(cube):
         try:
-            return esd.call(name, *[image] * (1 if declared.variadic else len(declared.inputs)), *arguments)
+            copies = 1 if name == "add_bands" else 2 if declared.variadic else len(declared.inputs)
+            return esd.call(name, *[image] * copies, *arguments)
         except EsdError as refused:
             error = refused
     assert error is not None

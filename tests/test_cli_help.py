@@ -13,7 +13,7 @@ from cli_world import esd
 from esd.cli.app import VERBS
 
 NAMES = ("demo", "simulate", "ingest", "info", "search", "compute", "sample", "similar", "classify", "change", "export",
-         "encode", "decode", "train", "evaluate", "operators")  # fmt: skip
+         "encode", "decode", "train", "evaluate", "operators", "import")  # fmt: skip
 HEAVY = {"torch", "sklearn", "rasterio", "pandas", "duckdb", "faiss", "matplotlib", "xarray", "zarr"}
 
 

@@ -282,7 +282,7 @@ id = "tiny"
 [model]
 levels = [8, 8, 8, 5, 5, 5]
 encoder = [["fold", 16], ["mix", 8], ["linear", 6]]
-decoder = [["linear", 16], ["mix", 8], ["unfold", 6]]
+full = [["linear", 16], ["mix", 8], ["unfold", 6]]
 [data]
 [[data.sources]]
 name = "made up"

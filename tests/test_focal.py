@@ -166,6 +166,8 @@ def test_entropy_equals_scikit_image() -> None:
 def test_texture_equals_scikit_image_in_every_window(measure: str) -> None:
     from skimage.feature import graycomatrix, graycoprops
 
+    theirs = "ASM" if measure == "asm" else measure
+
     image = classes(20, 23, number=8, share=0)
     values, _valid = plane(image)
     found, valid = plane(image.glcm(measure, radius=2, levels=8, lowest=0, highest=8))
@@ -175,7 +177,7 @@ def test_texture_equals_scikit_image_in_every_window(measure: str) -> None:
         for x in range(2, 21):
             window = values[y - 2 : y + 3, x - 2 : x + 3]
             matrix = graycomatrix(window, [1], angles, levels=8, symmetric=True, normed=True)
-            assert found[y, x] == pytest.approx(graycoprops(matrix, measure).mean(), rel=1e-5, abs=1e-6)
+            assert found[y, x] == pytest.approx(graycoprops(matrix, theirs).mean(), rel=1e-5, abs=1e-6)
 
 
 def test_texture_leaves_out_what_is_not_valid() -> None:

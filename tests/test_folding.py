@@ -46,6 +46,7 @@ def trained(image: Image, method: str, classes: int) -> Classifier:
 
 AND_MORE: dict[str, Callable[[Image], Image]] = {
     "reduced": lambda i: (i["e0"] * i["e1"]).median(),
+    "decided by a constant": lambda i: esd.call("logical_or", i["e0"] * 2, 2.0) <= i["e1"] + 1,
     "unmasked": lambda i: (i["e0"] + 1).unmask(3.0) * 2,
     "focal": lambda i: (i["e0"] + i["e4"]).mean().focal_mean(2),
     "a month": lambda i: (i.filter_date("2004-03-01", "2004-09-01")["e0"] ** 2).sum(),

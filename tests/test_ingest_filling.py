@@ -147,7 +147,7 @@ def test_a_coarse_sensor_helps_where_it_tells_and_does_no_harm_where_it_does_not
         coarse = Series(np.where(dates[:, None, None, None], values, 0).astype(np.float32), everywhere, DAYS)
         errors[name] = np.abs(expect(series, TARGETS, coarse) - truth[TARGETS])[dates[TARGETS]].mean()
     alone = np.abs(expect(series, TARGETS) - truth[TARGETS])[dates[TARGETS]].mean()
-    assert errors["telling"] < 0.75 * alone
+    assert errors["telling"] < 0.8 * alone
     assert errors["noise"] < 1.15 * alone
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from operator_samples import call_of, named_operators
 from random_graphs import random_graph
+from random_ladder import ladder_codec
 from sample_images import noise, odd_noise
 
 import esd
@@ -23,6 +25,17 @@ from esd.image import Image
 from esd.process_graph import evaluate_process_graph
 from esd.process_operators import describe_processes
 from esd.processes import PROCESSES
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    """A codec that has all that operators ask of one, uncertainty too."""
+    return ladder_codec()
+
+
+@pytest.fixture(scope="module")
+def cube(codec: Codec, make_cube: Callable[..., Cube]) -> Cube:
+    return make_cube(codec)
 
 
 @pytest.fixture(scope="module")

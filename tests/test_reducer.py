@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -62,6 +63,7 @@ REFERENCE: dict[str, Reference] = {
     "any": lambda a: rows_of(a, np.any).astype(bool),
     "mode": lambda a: rows_of(a, lambda row: stats.mode(row).mode),
     "count_distinct": lambda a: np.ma.MaskedArray([len(np.unique(row.compressed())) for row in a.T]),
+    "count_runs": lambda a: np.ma.MaskedArray([len(list(groupby(row.compressed()))) for row in a.T]),
     "skew": standardized(stats.skew),
     "kurtosis": standardized(stats.kurtosis),
     "sample_std": lambda a: np.ma.MaskedArray(a.std(axis=0, ddof=1), mask=a.count(axis=0) < 2),

@@ -48,12 +48,20 @@ CASES: dict[str, Callable[[], Image]] = {
     "entropy": lambda: odd_noise(ROWS, COLUMNS).entropy(3, "circle", lowest=-2.0, highest=2.0),
     "glcm": lambda: odd_noise(ROWS, COLUMNS).glcm("correlation", lowest=-2.0, highest=2.0),
     "glcm energy": lambda: noise(ROWS, COLUMNS).glcm("energy", radius=1),
+    "glcm entropy": lambda: odd_noise(ROWS, COLUMNS).glcm("entropy", radius=1, lowest=-2.0, highest=2.0),
     "connected_components": lambda: blobs(ROWS, COLUMNS).connected_components(),
     "patches of classes": lambda: classes(ROWS, COLUMNS).connected_components(4),
     "component_size": lambda: classes(ROWS, COLUMNS).component_size(),
     "remove_small": lambda: blobs(ROWS, COLUMNS).remove_small(30),
     "fill_holes": lambda: blobs(ROWS, COLUMNS, level=0.4).fill_holes(),
     "distance_transform": lambda: blobs(ROWS, COLUMNS, level=0.9).distance_transform(),
+    "slope_on_grid": lambda: odd_noise(ROWS, COLUMNS).slope(),
+    "aspect_on_grid": lambda: odd_noise(ROWS, COLUMNS).aspect(),
+    "hillshade_on_grid": lambda: noise(ROWS, COLUMNS).hillshade(z_factor=20.0),
+    "curvature_on_grid": lambda: noise(ROWS, COLUMNS).curvature("plan"),
+    "tpi": lambda: odd_noise(ROWS, COLUMNS).tpi(),
+    "tri": lambda: odd_noise(ROWS, COLUMNS).tri(),
+    "roughness": lambda: odd_noise(ROWS, COLUMNS).roughness(),
     "chained": lambda: (
         (blobs(ROWS, COLUMNS).opening(1).distance_transform() > 90).connected_components().focal_mode(2)
         * noise(ROWS, COLUMNS)

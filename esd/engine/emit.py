@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import vecmath
+from .emit_more import MORE_EMITTERS
 from .ir import Builder, UnsupportedError, Value
 
 __all__ = ["EMITTERS", "Emitter"]
@@ -148,5 +149,6 @@ EMITTERS: dict[str, Emitter] = {
     "clamp": _clamp,
     "logical_xor": _xor,
     "logical_not": _not,
+    **MORE_EMITTERS,
     **{name: _compare(name) for name in ("eq", "neq", "lt", "lte", "gt", "gte")},
 }

@@ -20,7 +20,7 @@ from esd.cube import codec_by_hash
 from esd.errors import EncoderError
 from esd.expr import Expr, postorder
 from esd.grid import make_geobox, region_of
-from esd.operator import Tile, get_operator, operator
+from esd.operator import ENGINE, Tile, get_operator, operator
 from esd.space import CubeType, Space
 from esd.structure import ArraySource
 
@@ -30,7 +30,7 @@ from .steps import step_table
 __all__ = ["CodeTable", "fold_tables"]
 
 SEPARABLE = frozenset({"select", "rename", "add_bands", "where", "logical_and", "logical_or", "self_mask", "update_mask"})
-"""Operators beside the primitives that act on each step by itself and turn what is not valid into something not valid."""
+"""Operators beside the primitives that act on each step by itself."""
 
 
 def _codebook(leaf: Expr) -> Expr:
@@ -97,7 +97,7 @@ def _lookup_rule(_image: CubeType, *, table: CodeTable) -> CubeType:
     return infer(table.expr)
 
 
-@operator("structure", Tile.STRUCTURE, _lookup_rule, Space.ANY)
+@operator(ENGINE, Tile.STRUCTURE, _lookup_rule, Space.ANY)
 def lookup(image: Block, table: CodeTable) -> Block:
     """Look the codes up in a table; the engine puts this in where what is asked depends on one code a step."""
     codes = image.values[:, 0]
@@ -111,7 +111,14 @@ def lookup(image: Block, table: CodeTable) -> Block:
 
 
 def _separable(node: Expr) -> bool:
+    """Tell whether a node acts on each step by itself, and is not valid where there is no code.
+
+    Logic with a constant may be valid there: `unknown or True` is True.
+    """
     declared = get_operator(node.op)
+    deciding = {"logical_and": node.src, "logical_or": node.src, "where": node.src[:1]}.get(node.op, ())
+    if any(source.op == "constant" for source in deciding):
+        return False
     return node.op in SEPARABLE or declared.function is not None
 
 

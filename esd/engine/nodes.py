@@ -15,7 +15,7 @@ from esd.errors import EncoderError, ExpressionError, GridError
 from esd.expr import Expr
 from esd.grid import Region, region_of
 from esd.operator import Tile, get_operator
-from esd.stored import StoredSource
+from esd.stored import Source
 from esd.structure import times_of
 
 from .lower import infer
@@ -70,7 +70,7 @@ def _reproject(node: Expr, region: Region, evaluate: Evaluate) -> Block:
 
 
 def _stored(node: Expr, region: Region, _evaluate: Evaluate) -> Block:
-    source: StoredSource = node.args["source"]
+    source: Source = node.args["source"]
     return source.read(region)
 
 

@@ -303,6 +303,21 @@ def _position(b: Builder, stack: Stack, predicate: str) -> Reduced:
     return _zero_elsewhere(b, place, seen)
 
 
+def _product(b: Builder, stack: Stack) -> Reduced:
+    """Product in the order of time, in float64."""
+    total = reduce(partial(b.binary, "fmul"), [b.cast(value, F8) for value in _kept(b, stack, 1)])
+    target = _float_type(stack.dtype) if stack.dtype.kind == "f" else F8
+    return _zero_elsewhere(b, b.cast(total, target), _more_than(b, stack, 0))
+
+
+def _truth(b: Builder, stack: Stack, every: bool) -> Reduced:
+    """Whether all values, or any of them, are not 0."""
+    values = _kept(b, stack, int(every))
+    zero, predicate = b.constant(0, stack.dtype), "une" if stack.dtype.kind == "f" else "ne"
+    true = [value if value.dtype == BOOL else b.compare(predicate, value, zero) for value in values]
+    return _zero_elsewhere(b, reduce(partial(b.binary, "and" if every else "or"), true), _more_than(b, stack, 0))
+
+
 REDUCTIONS: dict[str, Emit] = {
     "sum": _sum,
     "mean": _mean,
@@ -315,6 +330,10 @@ REDUCTIONS: dict[str, Emit] = {
     "variance": partial(_moments, ddof=0, root=False),
     "std": partial(_moments, ddof=0, root=True),
     "sample_std": partial(_moments, ddof=1, root=True),
+    "sample_variance": partial(_moments, ddof=1, root=False),
+    "product": _product,
+    "all": partial(_truth, every=True),
+    "any": partial(_truth, every=False),
     "argmin": partial(_position, predicate="lt"),
     "argmax": partial(_position, predicate="gt"),
 }

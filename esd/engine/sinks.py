@@ -129,9 +129,9 @@ def write_geotiff(
     """Write an image as a Cloud Optimized GeoTIFF; see `Image.to_geotiff`.
 
     Times and bands become bands, time slowest. What is not valid becomes `nodata` (NaN for floats, 255 for booleans, else 0
-    unless given). `overviews` is the resampling of the smaller copies, by default `average` for floats, which leaves out what
-    is not valid, and `nearest` for what must not be averaged: codes, classes, positions, truth. A colour table makes one
-    uint8 band a paletted map.
+    unless given). `overviews` is the resampling of the smaller copies, by default `average` for floats, which leaves out
+    what is not valid, and `nearest` for what must not be averaged: codes, classes, positions, truth. A colour table makes
+    one uint8 band a paletted map.
     """
     path = path.absolute()
     image, region = region_for(image, geobox, resampling)

@@ -18,7 +18,7 @@ from esd.block import Array, Block
 from esd.cube import codec_by_hash
 from esd.expr import Expr
 from esd.fsq import FSQ
-from esd.operator import Tile, get_operator, operator
+from esd.operator import ENGINE, Tile, get_operator, operator
 from esd.per_step import PerStep
 from esd.space import CubeType, Space
 
@@ -190,7 +190,7 @@ def _step_rule(_image: CubeType, *, table: StepTable) -> CubeType:
     return infer(table.expr)
 
 
-@operator("structure", Tile.STRUCTURE, _step_rule, Space.ANY)
+@operator(ENGINE, Tile.STRUCTURE, _step_rule, Space.ANY)
 def step_lookup(image: Block, table: StepTable) -> Block:
     """Add up an operator's terms, each looked up by its step's code; the engine puts this in for whole vectors of codes."""
     sums = table.sums(image.values[:, 0])

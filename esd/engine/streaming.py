@@ -17,7 +17,7 @@ import numpy as np
 
 from esd.block import Array, Block, Mask
 from esd.expr import Expr
-from esd.operator import Tile, get_operator, operator
+from esd.operator import ENGINE, Tile, get_operator, operator
 from esd.reducer import State, get_reducer
 from esd.space import CubeType, Space
 
@@ -28,10 +28,12 @@ __all__ = ["GROUPS", "at_times", "stream_reductions"]
 
 GROUPS = (64, 32, 16, 8)
 """Times of a group, the largest that memory allows."""
-MOMENTS = frozenset({"variance", "std", "sample_std"})
-FIELDS = {"count": 1, **dict.fromkeys(("sum", "mean", "min", "max", "first", "last"), 2)}
+MOMENTS = frozenset({"variance", "std", "sample_std", "sample_variance"})
+FIELDS = {"count": 1, **dict.fromkeys(("sum", "mean", "product", "all", "any", "min", "max", "first", "last"), 2)}
 FIELDS |= dict.fromkeys((*MOMENTS, "argmin", "argmax"), 3)
 """Arrays in the state of each reducer that streams."""
+IN_ORDER = {"sum": (np.add, 0), "mean": (np.add, 0), "product": (np.multiply, 1)}
+"""Reducers that go on value by value: how, and from what."""
 NARROWED = frozenset({"rename", "select", "embedding", "update_mask", "reproject"})
 """Operators that give for some times what they give for all, besides those per pixel."""
 
@@ -60,7 +62,8 @@ class Reduction:
     @property
     def state_dtype(self) -> np.dtype[Any]:
         """Dtype that holds every array of a state without loss."""
-        return np.dtype(np.float64 if self.source.dtype.kind == "f" or self.name in MOMENTS else np.int64)
+        whole = self.source.dtype.kind != "f" and self.name not in MOMENTS | {"product"}
+        return np.dtype(np.int64 if whole else np.float64)
 
     def __repr__(self) -> str:
         return f"<{self.name} of {len(self.source.time)} times>"
@@ -72,6 +75,10 @@ class Reduction:
             return planes[0], planes[1], like
         if self.name in MOMENTS:
             return planes[0], planes[1], planes[2], like
+        if self.name == "product":
+            return planes[0], planes[1].astype(bool), like
+        if self.name in ("all", "any"):
+            return planes[0].astype(bool), planes[1].astype(bool)
         if self.name == "count":
             return (planes[0].astype(np.int64),)
         best = planes[0].astype(like.dtype)
@@ -84,10 +91,10 @@ class Reduction:
         reducer, fields = get_reducer(self.name), FIELDS[self.name]
         if planes is None:
             return self._planes(reducer.chunk(values, valid)[:fields])
-        if self.name in ("sum", "mean"):
-            total = planes.copy()
+        if self.name in IN_ORDER:
+            total, (add, nothing) = planes.copy(), IN_ORDER[self.name]
             for value, mask in zip(values, valid, strict=True):
-                total[0] += np.where(mask, value, value.dtype.type(0))
+                add(total[0], np.where(mask, value, value.dtype.type(nothing)), out=total[0])
                 total[1] += mask
             return total
         assert reducer.combine is not None
@@ -109,7 +116,7 @@ def _accumulate_rule(*_given: CubeType, reduction: Reduction, **_args: int) -> C
     return CubeType(source.grid, source.time[:1], bands, reduction.state_dtype, Space.VALUE)
 
 
-@operator("reducer", Tile.TIME, _accumulate_rule, Space.ANY, work=_work, interpreted="a group's state is on its way")
+@operator(ENGINE, Tile.TIME, _accumulate_rule, Space.ANY, work=_work, interpreted="a group's state is on its way")
 def accumulate(*images: Block, reduction: Reduction, seen: int) -> Block:
     """Take the next times into the state of a reducer; the engine puts this in for stacks too deep for the memory."""
     state, part = (None, images[0]) if len(images) == 1 else images
@@ -123,7 +130,7 @@ def _accumulated_rule(_state: CubeType, *, reduction: Reduction) -> CubeType:
     return infer(reduction.expr)
 
 
-@operator("reducer", Tile.TIME, _accumulated_rule, Space.ANY, interpreted="one pass over a state is as fast in NumPy")
+@operator(ENGINE, Tile.TIME, _accumulated_rule, Space.ANY, interpreted="one pass over a state is as fast in NumPy")
 def accumulated(state: Block, reduction: Reduction) -> Block:
     """Turn the state of a reducer into its result; the engine puts this in for stacks too deep for the memory."""
     source = reduction.source
@@ -136,7 +143,7 @@ def _pick_rule(image: CubeType, *, start: int, end: int) -> CubeType:
     return image.with_(time=image.time[start:end])
 
 
-@operator("structure", Tile.STRUCTURE, _pick_rule, Space.ANY)
+@operator(ENGINE, Tile.STRUCTURE, _pick_rule, Space.ANY)
 def pick_times(image: Block, start: int, end: int) -> Block:
     """Choose the times at positions `start` to `end`; the engine puts this in where a stack is looked at in groups."""
     return image.pick(times=range(start, end))

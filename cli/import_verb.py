@@ -1,0 +1,54 @@
+"""`esd import`: published ESD tiles as a cube."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .console import AsJson, count, emit, facts, size, verb
+from .progress import bar
+
+__all__ = ["import_"]
+
+
+@verb(
+    "Make",
+    "esd import SDC30_EBD_V001_33UWP_2004.tif vienna.esd.zarr",
+    "esd import tiles/*_33UWP_*.tif vienna.esd.zarr",
+)
+def import_(
+    tiles: Annotated[list[Path], typer.Argument(metavar="TILES", help="Published ESD tiles of one place, one a year.")],
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="Cube to make.")],
+    year: Annotated[int | None, typer.Option(help="Year of a single tile, where its name does not tell it.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a cube of published ESD tiles: codes as they are, on their own grid.
+
+    Everything but reflectance can be asked of it: embeddings, similarity, classes, change. A decoder has not been published.
+    """
+    from esd.ingest.published import import_tiles
+    from esd.published import open_tile
+
+    with bar("Importing") as progress:
+        cube = import_tiles([open_tile(tile, year=year) for tile in tiles], store, progress=progress.done)
+    document: dict[str, Any] = {
+        "cube": store,
+        "encoder": cube.codec.id,
+        "windows": cube.windows,
+        "tiles": [tile.name for tile in tiles],
+        "disk_bytes": sum(cube.bytes_on_disk().values()),
+        "notes": cube.attrs["esd:provenance"]["notes"],
+    }
+    rows = [
+        ("cube", store),
+        ("windows", ", ".join(str(window) for window in cube.windows)),
+        ("tiles", count(len(tiles), "tile")),
+        ("on disk", size(document["disk_bytes"])),
+        *(("note", line) for line in document["notes"]),
+    ]
+    emit(document, as_json, lambda console: console.print(facts(rows)))
+
+
+import_.__name__ = "import"  # the verb's name, which is a word of Python's own

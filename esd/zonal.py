@@ -1,0 +1,260 @@
+"""Statistics of regions: one pass over the blocks of an image for however many regions, in bounded memory.
+
+Blocks have one size whatever the tiles of the engine, and states are merged in their order, so that a result has the same
+bytes for every tiling. Only blocks that a region meets are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .block import Block
+from .engine.executors import LocalExecutor
+from .engine.plan import Plan, make_plan
+from .engine.program import evaluate
+from .engine.scene import hold
+from .engine.total_order import TOTAL_BLOCK
+from .errors import ExpressionError, MemoryLimitError, TableError
+from .grid import Region, tiles
+from .reducer import REDUCERS, get_reducer, percent_of
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
+    from .coverage import Cells
+    from .image import Image
+
+__all__ = ["DEFAULT_PAIRS", "ZONAL", "Statistic", "check_zonal", "reduce_zones", "walk"]
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+ZONAL = ("count", "sum", "mean", "min", "max", "variance", "std", "median")
+"""Reducers of regions by name; p0 to p100 are percentiles."""
+DEFAULT_PAIRS = 50_000_000
+"""Pairs of a value and its coverage that medians and percentiles may keep, 20 bytes each."""
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A number for each region: `values` float64 [regions], `known` where there is one."""
+
+    values: Floats
+    known: Mask
+
+
+def check_zonal(reducer: str) -> None:
+    """Raise ExpressionError for a reducer that regions do not have, with the reason."""
+    if reducer in ZONAL or percent_of(reducer) is not None:
+        return
+    if reducer == "sample_std":
+        raise ExpressionError("reduce_regions: sample_std divides by n - 1, and parts of pixels have no n; use std")
+    if reducer in REDUCERS:
+        raise ExpressionError(f"reduce_regions: {reducer} needs an order, and the pixels of a region have none; use another")
+    get_reducer(reducer)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Computes a block in the tiles that a plan allows."""
+
+    plan: Plan
+
+    def __call__(self, region: Region) -> Block:
+        given = self.plan.type
+        shape = (len(given.time), len(given.bands), *region.shape)
+        values, valid = np.empty(shape, dtype=given.dtype), np.empty(shape, dtype=bool)
+        for part in tiles(region, self.plan.tile):
+            block = evaluate(self.plan.root, part)
+            values[(..., *part.within(region))], valid[(..., *part.within(region))] = block.values, block.valid
+        return Block(values, valid)
+
+
+def _members(geometries: Array, grid: GeoBox, blocks: Sequence[Region]) -> list[tuple[Region, Indices]]:
+    """Return the blocks that a region's box meets, each with the positions of those regions, in order."""
+    import shapely
+
+    affine = grid.affine
+    corners = np.array([affine * (part.x0, part.y0) + affine * (part.x1, part.y1) for part in blocks]).T
+    boxes = shapely.box(*(function(corners[i], corners[i + 2]) for function in (np.minimum, np.maximum) for i in (0, 1)))
+    block, member = shapely.STRtree(geometries).query(boxes)
+    order = np.lexsort((member, block))
+    found = np.split(member[order], np.searchsorted(block[order], np.arange(1, len(blocks))))
+    return [(part, members) for part, members in zip(blocks, found, strict=True) if len(members)]
+
+
+def walk(
+    image: Image,
+    geometries: Array,
+    coverage: str = "fraction",
+    tile: int | None = None,
+    max_memory: int | None = None,
+    threads: int | None = None,
+) -> Iterator[tuple[Region, Block, Cells]]:
+    """Yield each block that regions meet, its values, and the pixels that they cover there, some regions at a time.
+
+    `geometries` are polygons in the image's coordinates, or None. Raises GridError for a grid that is not north-up.
+    """
+    try:
+        from .coverage import cells_of, check_coverage
+    except ModuleNotFoundError as error:
+        raise TableError("regions need exactextract; install the extra: pip install 'esd-toolkit[vector]'") from error
+    check_coverage(coverage)
+    executor = LocalExecutor() if threads is None else LocalExecutor(threads)
+    plan = make_plan(image.expr, None, None if tile is None else min(tile, TOTAL_BLOCK), max_memory, executor.threads)
+    grid = plan.type.grid
+    if grid is None:
+        raise ExpressionError("regions: the image is a constant and has no grid; use an image of a cube")
+    members = dict(_members(geometries, grid, list(tiles(plan.region, TOTAL_BLOCK))))
+    with hold(plan.root, plan.tile):
+        for region, block in executor.run(_Piece(plan), list(members)):
+            for cells in cells_of(geometries, members[region], grid, region, coverage):
+                yield region, block, cells
+
+
+class _Sums:
+    """Weights, sums, squares about the mean, and extremes of each plane and region: [planes, regions]."""
+
+    def __init__(self, planes: int, regions: int) -> None:
+        self.weight, self.total, self.squares = (np.zeros((planes, regions)) for _ in range(3))
+        self.smallest, self.largest = np.full((planes, regions), np.inf), np.full((planes, regions), -np.inf)
+
+    def add(self, plane: int, cells: Cells, values: Floats, weights: Floats) -> None:
+        """Merge the numbers of some regions in one block. Source: Chan, Golub and LeVeque (1979)."""
+        starts = cells.starts
+        lengths = np.diff(np.append(starts, len(values)))
+        weight, total = np.add.reduceat(weights, starts), np.add.reduceat(weights * values, starts)
+        mean = total / np.where(weight > 0, weight, 1)
+        squares = np.add.reduceat(weights * (values - np.repeat(mean, lengths)) ** 2, starts)
+        at = plane, cells.regions
+        before, known = self.weight[at], self.total[at]
+        both = before + weight
+        apart = mean - known / np.where(before > 0, before, 1)
+        self.squares[at] += squares + apart**2 * before * weight / np.where(both > 0, both, 1)
+        self.weight[at], self.total[at] = both, known + total
+        seen = weights > 0
+        for state, function, never in ((self.smallest, np.minimum, np.inf), (self.largest, np.maximum, -np.inf)):
+            state[at] = function(state[at], function.reduceat(np.where(seen, values, never), starts))
+
+    def statistic(self, reducer: str, plane: int) -> Statistic:
+        weight, total = self.weight[plane], self.total[plane]
+        known, safe = weight > 0, np.where(weight > 0, weight, 1)
+        if reducer == "count":
+            return Statistic(weight, np.ones(len(weight), dtype=bool))
+        variance = self.squares[plane] / safe
+        values = {
+            "sum": total,
+            "mean": total / safe,
+            "min": self.smallest[plane],
+            "max": self.largest[plane],
+            "variance": variance,
+            "std": np.sqrt(variance),
+        }[reducer]
+        return Statistic(np.where(known, values, 0), known)
+
+
+class _Pairs:
+    """Values with their coverage, region by region, for what cannot be merged."""
+
+    def __init__(self, planes: int, regions: int, most: int) -> None:
+        self.kept: list[list[tuple[Indices, Floats, Floats]]] = [[] for _ in range(planes)]
+        self.regions, self.most, self.number = regions, most, 0
+        self.sorted: dict[int, tuple[Indices, Floats, Floats]] = {}
+
+    def add(self, plane: int, owners: Indices, values: Floats, weights: Floats) -> None:
+        seen = weights > 0
+        self.number += int(seen.sum())
+        if self.number > self.most:
+            raise MemoryLimitError(
+                f"reduce_regions: a median or percentile keeps every pixel, more than the {self.most} allowed; take fewer "
+                "regions, bands or times at once, or raise max_pairs="
+            )
+        self.kept[plane].append((owners[seen], values[seen], weights[seen]))
+
+    def statistic(self, percent: float, plane: int) -> Statistic:
+        if plane not in self.sorted:
+            self.sorted[plane] = _in_order(self.kept[plane])
+            self.kept[plane] = []
+        return _quantile(*self.sorted[plane], percent / 100, self.regions)
+
+
+def _in_order(kept: Sequence[tuple[Indices, Floats, Floats]]) -> tuple[Indices, Floats, Floats]:
+    """Return owners, values and weights by owner, then value, then weight: the order they came in does not show."""
+    if not kept:
+        return np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0)
+    owners, values, weights = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+    order = np.lexsort((weights, values, owners))
+    return owners[order], values[order], weights[order]
+
+
+def _quantile(owners: Indices, values: Floats, weights: Floats, share: float, regions: int) -> Statistic:
+    """Weighted quantile as exactextract takes it: linear between the places (k - 1) w_k + (n - 1) sum of w_i, i < k."""
+    count = np.bincount(owners, minlength=regions)
+    known = count > 0
+    if not known.any():
+        return Statistic(np.zeros(regions), known)
+    first = np.asarray(np.cumsum(count) - count)[known]
+    lengths = count[known]
+    running = np.cumsum(weights, dtype=np.longdouble)  # over all regions: the differences keep double precision
+    before = running - weights - np.repeat(running[first] - weights[first], lengths)
+    rank = np.arange(len(values)) - np.repeat(first, lengths)
+    place = np.asarray(rank * weights + np.repeat(lengths - 1, lengths) * before, dtype=np.float64)
+    last = first + lengths - 1
+    wanted = share * place[last]
+    below = np.add.reduceat(place <= np.repeat(wanted, lengths), first, dtype=np.int64)
+    low = first + np.maximum(below - 1, 0)
+    high = np.minimum(low + 1, last)
+    gap = place[high] - place[low]
+    part = np.where(gap > 0, (wanted - place[low]) / np.where(gap > 0, gap, 1), 0)
+    result = np.zeros(regions)
+    result[known] = values[low] + part * (values[high] - values[low])
+    return Statistic(result, known)
+
+
+def reduce_zones(
+    image: Image, geometries: Array, reducers: Sequence[str], max_pairs: int = DEFAULT_PAIRS, **options: Any
+) -> dict[tuple[int, int, str], Statistic]:
+    """Reduce the pixels of regions to numbers, by position of time and band, and reducer.
+
+    Pixels weigh by their coverage. What is not valid, and NaN, does not count; where nothing does there is no number, and
+    for `count`, the sum of the coverages, 0. Options are `coverage`, `tile`, `max_memory` and `threads` of `walk`.
+    """
+    for reducer in reducers:
+        check_zonal(reducer)
+    times, bands = len(image.type.time), len(image.type.bands)
+    percents = {name: 50.0 if name == "median" else percent_of(name) for name in reducers}
+    sums = _Sums(times * bands, len(geometries)) if any(percent is None for percent in percents.values()) else None
+    pairs = None
+    if any(percent is not None for percent in percents.values()):
+        pairs = _Pairs(times * bands, len(geometries), max_pairs)
+    for _region, block, cells in walk(image, geometries, **options):
+        owners = cells.owners if pairs is not None else cells.regions
+        for plane in range(times * bands):
+            values, weights = _weighted(block, plane, bands, cells)
+            if sums is not None:
+                sums.add(plane, cells, values, weights)
+            if pairs is not None:
+                pairs.add(plane, owners, values, weights)
+    found = {}
+    for plane in range(times * bands):
+        for reducer, percent in percents.items():
+            if percent is None and sums is not None:
+                found[(*divmod(plane, bands), reducer)] = sums.statistic(reducer, plane)
+            elif percent is not None and pairs is not None:
+                found[(*divmod(plane, bands), reducer)] = pairs.statistic(percent, plane)
+    return found
+
+
+def _weighted(block: Block, plane: int, bands: int, cells: Cells) -> tuple[Floats, Floats]:
+    """Return the values of the pixels and their weights, 0 where there is no value."""
+    place = divmod(plane, bands)
+    values = block.values[place].ravel()[cells.pixels].astype(np.float64)
+    counts = block.full_valid[place].ravel()[cells.pixels] & ~np.isnan(values)
+    return np.where(counts, values, 0), np.where(counts, cells.coverage, 0)
