@@ -10,15 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from esd.block import Block
 from esd.errors import ExpressionError, GridError
-from esd.grid import GeoBox, pixel_size
+from esd.grid import pixel_size
 from esd.space import CubeType, Space
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 __all__ = [
     "SCRATCH_BYTES",
