@@ -14,11 +14,11 @@ from esd.errors import EncoderError
 
 from .sampling import Augmentation, Hiding
 
-__all__ = ["Config", "Data", "Model", "SourceConfig", "Training"]
+__all__ = ["Config", "Data", "Model", "Settling", "SourceConfig", "Training"]
 
 Row = TypeVar("Row")
 Layers = tuple[tuple[str | int, ...], ...]
-TABLES = ("model", "data", "training", "hiding", "augmentation")
+TABLES = ("model", "data", "training", "settling", "hiding", "augmentation")
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,19 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Settling:
+    """A second run down to a learning rate of zero, on the errors alone: nothing shapes the embedding any more.
+
+    It takes `steps` more from `learning_rate`; `band_balance` and `error_bend` are as in `Training`.
+    """
+
+    steps: int = 0
+    learning_rate: float = 1e-3
+    band_balance: float = 0.0
+    error_bend: float = 0.01
+
+
+@dataclass(frozen=True)
 class Config:
     """All of a training run; `limits` are sentences that its card adds to those it knows. Read it with `Config.load`."""
 
@@ -103,9 +116,33 @@ class Config:
     model: Model
     data: Data
     training: Training
+    settling: Settling = field(default_factory=Settling)
     hiding: Hiding = field(default_factory=Hiding)
     augmentation: Augmentation = field(default_factory=Augmentation)
     limits: tuple[str, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return self.training.steps + self.settling.steps
+
+    def at(self, step: int) -> Training:
+        """Return how a step is trained: what shapes the embedding ends at `shaping_until`, and settling has its own way."""
+        training, settling = self.training, self.settling
+        if step >= training.steps:
+            return dataclasses.replace(
+                training,
+                steps=settling.steps,
+                warmup=0,
+                learning_rate=settling.learning_rate,
+                band_balance=settling.band_balance,
+                error_bend=settling.error_bend,
+                consistency=0.0,
+                usage=0.0,
+            )
+        if 0 < training.shaping_until <= step:
+            return dataclasses.replace(training, consistency=0.0, usage=0.0)
+        return training
 
     @classmethod
     def load(cls, path: str | Path) -> Config:
@@ -135,6 +172,7 @@ class Config:
             model=_row(Model, _table(document, "model"), "model"),
             data=_row(Data, {**data, "sources": sources}, "data"),
             training=_row(Training, _table(document, "training"), "training"),
+            settling=_row(Settling, document.get("settling", {}), "settling"),
             hiding=_row(Hiding, document.get("hiding", {}), "hiding"),
             augmentation=_row(Augmentation, document.get("augmentation", {}), "augmentation"),
             limits=tuple(map(str, document.get("limits", []))),
@@ -187,6 +225,8 @@ def _check(config: Config) -> None:
         (training.precision in ("bf16", "f32"), f"training.precision is {training.precision!r}; use 'bf16' or 'f32'"),
         (min(training.consistency, training.usage, training.land_cover) >= 0, "a weight in [training] is negative"),
         (training.shaping_until >= 0, f"training.shaping_until is {training.shaping_until}; it has to be a step, or 0"),
+        (config.settling.steps >= 0, f"settling.steps is {config.settling.steps}; it has to be 0 or more"),
+        (config.settling.learning_rate > 0 and config.settling.error_bend > 0, "settling has a rate or bend of 0 or less"),
         (training.patience >= 0, f"training.patience is {training.patience}; it has to be 0 or more reports"),
         (training.report_every >= 1, f"training.report_every is {training.report_every}; it has to be at least 1"),
         (0 <= data.fold < data.folds, f"data.fold is {data.fold}; it has to be from 0 to data.folds - 1"),

@@ -78,7 +78,7 @@ def _rate(step: int, training: Training) -> float:
 def _identity(config: Config) -> str:
     """Return all of a config that decides the weights, for a checkpoint to be told from another run's."""
     training = dataclasses.replace(config.training, minutes=0.0, report_every=1)
-    return repr((config.model, config.data, training, config.hiding, config.augmentation))
+    return repr((config.model, config.data, training, config.settling, config.hiding, config.augmentation))
 
 
 def build_model(model: Model) -> ESDNet:
@@ -125,11 +125,10 @@ class _Run:
 
     def advance(self, batch: Batch) -> float:
         """Take one step and return its loss."""
-        training = self.config.training
+        training, settles_at = self.config.at(self.step), self.config.training.steps
+        through = self.step - settles_at if self.step >= settles_at else self.step
         inputs = features(batch.values, batch.shown, self.normal), features(batch.values, batch.weights, self.normal)
         target = Target.of(batch, self.normal, training)
-        if 0 < training.shaping_until <= self.step:
-            training = dataclasses.replace(training, consistency=0.0, usage=0.0)
         with torch.autocast("cpu", torch.bfloat16, enabled=training.precision == "bf16"):
             loss = total_loss(self.model, self.average, self.classifier, inputs, batch, target, training)
         for optimizer in self.optimizers:
@@ -137,7 +136,7 @@ class _Run:
         loss.backward()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = training.learning_rate * _rate(self.step, training)
+                group["lr"] = training.learning_rate * _rate(through, training)
             optimizer.step()
         self.step += 1
         self._move_average()
@@ -153,7 +152,7 @@ class _Run:
     def report(self, loss: float, monitored: Sequence[Sequence[Source]], checkpoint: Path) -> Point:
         """Add a point to the learning curve, write the checkpoint and return the point."""
         held_out, calibration = (_errors(self.average, sources, self.normal) for sources in monitored)
-        self.curve.append(Point(self.step, self.config.training.steps, self.seconds, loss, held_out, calibration))
+        self.curve.append(Point(self.step, self.config.steps, self.seconds, loss, held_out, calibration))
         self.save(checkpoint)
         return self.curve[-1]
 
@@ -247,12 +246,12 @@ def _advance_to_the_end(
     limit = config.training.minutes * 60 or math.inf
     before, started, losses = run.seconds, time.monotonic(), []
     over = False
-    while run.step < config.training.steps and not over and not run.stalled():
+    while run.step < config.steps and not over and not run.stalled():
         rng = np.random.default_rng((config.training.seed, run.step))
         losses.append(run.advance(draw_batch(learned, sampling, rng)))
         run.seconds = before + time.monotonic() - started
         over = run.seconds >= limit
-        if over or run.step % config.training.report_every == 0 or run.step == config.training.steps:
+        if over or run.step % config.training.report_every == 0 or run.step == config.steps:
             point = run.report(float(np.mean(losses)), monitored, checkpoint)
             losses.clear()
             if progress:

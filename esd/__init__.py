@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 from pathlib import Path as _Path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 from .collection import ImageCollection
 from .cube import Cube
@@ -16,10 +18,12 @@ from .errors import EsdError
 from .image import Image, call, composite, from_array
 from .operator import get_operator, operators
 from .process_graph import from_process_graph
-from .published import Tile, open_tile
 from .text import parse
 from .udf import udf_aggregate, udf_focal, udf_pixel, udf_time
 from .vector import FeatureCollection, features
+
+if _TYPE_CHECKING:
+    from .published import Tile, open_tile
 
 __all__ = [
     "Cube",
@@ -46,11 +50,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> str:
+def __getattr__(name: str) -> _Any:
     if name == "__version__":
         from importlib.metadata import version
 
         return version("esd-toolkit")
+    if name in ("Tile", "open_tile"):
+        from . import published
+
+        return getattr(published, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

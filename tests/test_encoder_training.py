@@ -222,6 +222,21 @@ def test_codes_spread_over_their_levels_where_usage_counts(tmp_path: Path) -> No
     assert bits(3.0) > bits(0.0) + 0.1
 
 
+def test_settling_goes_on_after_the_training_at_its_own_rate(tmp_path: Path) -> None:
+    document = copy.deepcopy(DOCUMENT)
+    document["settling"] = {"steps": 40, "learning_rate": 2e-3, "band_balance": 0.25}
+    document["training"].update(consistency=1.0, usage=1.0)
+    described = Config.from_document(document)
+    assert described.at(59) == described.training
+    settled = described.at(60)
+    assert (settled.steps, settled.band_balance, settled.consistency, settled.usage) == (40, 0.25, 0.0, 0.0)
+    points: list[Point] = []
+    fitted = fit([waves()], described, tmp_path / "checkpoint", points.append)
+    assert [point.step for point in points] == [20, 40, 60, 80, 100]
+    assert points[-1].held_out["waves"] < points[2].held_out["waves"]
+    assert fitted.finished
+
+
 def test_a_rung_starts_from_the_weights_that_fit(tmp_path: Path) -> None:
     first = train([waves()], config(steps=20), tmp_path / "first")
     document = copy.deepcopy(DOCUMENT)
@@ -256,7 +271,7 @@ def test_the_shipped_config_makes_the_shipped_codec() -> None:
     for part, layers in (("full", described.model.full), ("fast", described.model.fast)):
         assert [layer["op"] for layer in codec.layers[part]] == [layer[0] for layer in layers]
     assert codec.spec["card"]["seed"] == described.training.seed
-    assert codec.spec["card"]["steps"] == described.training.steps
+    assert codec.spec["card"]["steps"] == described.steps
     assert codec.sha256 in (folder / "esd24.md").read_text()
 
 
