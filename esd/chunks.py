@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import TracebackType
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,8 @@ OVERHEAD = 4096
 CHECKED_INDEX = [LITTLE, {"name": "crc32c"}]
 CHECKSUM_BYTES = 4
 ABSENT = 2**64 - 1
+MOST_OPEN = 16
+"""Files that one reading holds open: the shards that a row of chunks lies in."""
 
 
 def _pooled(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -62,56 +65,43 @@ class PlainChunks:
     def read(self, spans: Sequence[Span]) -> Array:
         """Read a box, from and to of each dimension, into memory of this thread's pool."""
         result = _pooled(tuple(high - low for low, high in spans), self.dtype)
-        indices: dict[Path, Array] = {}
+        with _Files(self.shard) as files:
+            self._fill(result, spans, files)
+        return result
+
+    def _fill(self, result: Array, spans: Sequence[Span], files: _Files) -> None:
         for index in self._touched(spans):
             origin = [place * size for place, size in zip(index, self.chunk, strict=True)]
             ends = [start + size for start, size in zip(origin, self.chunk, strict=True)]
             shared = [(max(low, start), min(high, end)) for (low, high), start, end in zip(spans, origin, ends, strict=True)]
             target = result[tuple(slice(a - low, b - low) for (a, b), (low, _high) in zip(shared, spans, strict=True))]
             if target.shape == self.chunk and target.flags.c_contiguous:
-                self._load(index, target, indices)
+                self._load(index, target, files)
                 continue
             whole = _pooled(self.chunk, self.dtype)
-            self._load(index, whole, indices)
+            self._load(index, whole, files)
             target[...] = whole[tuple(slice(a - start, b - start) for (a, b), start in zip(shared, origin, strict=True))]
-        return result
 
     def _touched(self, spans: Sequence[Span]) -> Iterator[tuple[int, ...]]:
         return product(*(range(low // size, -(-high // size)) for (low, high), size in zip(spans, self.chunk, strict=True)))
 
-    def _load(self, index: tuple[int, ...], target: Array, indices: dict[Path, Array]) -> None:
-        """Fill `target` with a chunk; `indices` keeps those of the shards that were opened."""
-        inner = None if self.shard is None else tuple(place % size for place, size in zip(index, self.shard, strict=True))
+    def _load(self, index: tuple[int, ...], target: Array, files: _Files) -> None:
+        """Fill `target` with a chunk."""
         places = index if self.shard is None else tuple(p // size for p, size in zip(index, self.shard, strict=True))
-        file = self.folder.joinpath("c", *map(str, places))
-        try:
-            with file.open("rb", buffering=0) as opened:
-                start, count = 0, os.fstat(opened.fileno()).st_size
-                if inner is not None:
-                    if file not in indices:
-                        indices[file] = self._shard_index(file, opened, count)
-                    end, (start, count) = count, (int(number) for number in indices[file][inner])
-                    if start == count == ABSENT:
-                        target[...] = self.fill
-                        return
-                    if start + count > end:
-                        raise CubeError(f"shard {file} is damaged: it ends before chunk {index}; write it again")
-                self._decompress(file, opened, start, count, target)
-        except FileNotFoundError:
+        opened = files.open(self.folder.joinpath("c", *map(str, places)))
+        if opened is None:
             target[...] = self.fill
-
-    def _shard_index(self, file: Path, opened: BinaryIO, size: int) -> Array:
-        """Return where each chunk of a shard begins and how many bytes it has, [..., 2] uint64."""
-        from google_crc32c import value
-
-        assert self.shard is not None
-        length = math.prod(self.shard) * 16 + CHECKSUM_BYTES
-        opened.seek(max(0, size - length))
-        stored = opened.read(length)
-        told = int.from_bytes(stored[-CHECKSUM_BYTES:], "little")
-        if len(stored) != length or value(stored[:-CHECKSUM_BYTES]) != told:
-            raise CubeError(f"shard {file} is damaged: its index has a wrong checksum; write it again")
-        return np.frombuffer(stored[:-CHECKSUM_BYTES], dtype="<u8").reshape(*self.shard, 2)
+            return
+        start, count = 0, opened.size
+        if self.shard is not None:
+            assert opened.index is not None
+            start, count = map(int, opened.index[tuple(p % size for p, size in zip(index, self.shard, strict=True))])
+            if start == count == ABSENT:
+                target[...] = self.fill
+                return
+            if start + count > opened.size:
+                raise CubeError(f"shard {opened.path} is damaged: it ends before chunk {index}; write it again")
+        self._decompress(opened.path, opened.file, start, count, target)
 
     def _decompress(self, file: Path, opened: BinaryIO, start: int, count: int, target: Array) -> None:
         if count > target.nbytes + OVERHEAD or (self.raw and count != target.nbytes):
@@ -131,6 +121,66 @@ class PlainChunks:
             blosc.decompress(buffer[:count], target)
         except RuntimeError as error:
             raise CubeError(f"chunk {file} is damaged ({error}); write it again") from error
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of chunks, open; for a shard with where each chunk begins and how many bytes it has, [..., 2] uint64."""
+
+    path: Path
+    file: BinaryIO
+    size: int
+    index: Array | None
+
+
+class _Files:
+    """The files that one reading touches; a shard that is replaced while it is open is read as it was, index and chunks."""
+
+    def __init__(self, shard: tuple[int, ...] | None) -> None:
+        self._shard = shard
+        self._opened: dict[Path, _File] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._close(0)
+
+    def _close(self, left: int) -> None:
+        """Close the files that were opened first, until so many are left."""
+        while len(self._opened) > left:
+            self._opened.pop(next(iter(self._opened))).file.close()
+
+    def open(self, path: Path) -> _File | None:
+        """Return a file, opened now or before; None if it is not there."""
+        known = self._opened.get(path)
+        if known is not None:
+            return known
+        self._close(MOST_OPEN - 1 if self._shard else 0)
+        try:
+            file = path.open("rb", buffering=0)
+        except FileNotFoundError:
+            return None
+        try:
+            size = os.fstat(file.fileno()).st_size
+            index = None if self._shard is None else _shard_index(path, file, size, self._shard)
+        except BaseException:
+            file.close()
+            raise
+        self._opened[path] = _File(path, file, size, index)
+        return self._opened[path]
+
+
+def _shard_index(path: Path, file: BinaryIO, size: int, shard: tuple[int, ...]) -> Array:
+    from google_crc32c import value
+
+    length = math.prod(shard) * 16 + CHECKSUM_BYTES
+    file.seek(max(0, size - length))
+    stored = file.read(length)
+    told = int.from_bytes(stored[-CHECKSUM_BYTES:], "little")
+    if len(stored) != length or value(stored[:-CHECKSUM_BYTES]) != told:
+        raise CubeError(f"shard {path} is damaged: its index has a wrong checksum; write it again")
+    return np.frombuffer(stored[:-CHECKSUM_BYTES], dtype="<u8").reshape(*shard, 2)
 
 
 def attributes_of(group: Path) -> dict[str, Any]:

@@ -174,6 +174,8 @@ class Cube:
         index = self.windows.index(window)
         try:
             return self._stored(grid, name, index, *region.slices)
+        except CubeError as error:
+            raise CubeError(f"{name} of window {window}: {error}") from error
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:80]
             raise CubeError(f"{name} of window {window} in {self.path} is damaged ({reason}); restore the store") from error

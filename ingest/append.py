@@ -10,10 +10,10 @@ from esd.cube import Cube
 from esd.errors import CubeError, GridError, SceneError
 from esd.grid import aligned
 
-from .composite import in_window
+from .harmonizing import require_sun
 from .ledger import Ledger, Run, ledger_path
 from .lock import WriteLock
-from .plan import IngestPlan, require_each_window, windows_of
+from .plan import IngestPlan, scenes_in, windows_of
 from .raster import native_region
 from .readers import find_scenes
 from .recipe import Recipe
@@ -26,8 +26,10 @@ def plan_append(
 ) -> IngestPlan:
     """Plan to add windows to a store, on its own grid, blocks and area; see `plan.plan_ingest`.
 
-    `windows` default to those of the scenes that come after the store's. Raises SceneError if no scene meets the grid,
-    WindowError if a window holds no scene, GridError if a scene has other pixels and `reproject` is not set.
+    `windows` default to those of the scenes that come after the store's. Its recipe is the store's; one that fills gaps also
+    reads scenes given of the windows around, the store's own among them, whose blocks stay as they are.
+    Raises SceneError if no scene meets the grid, WindowError if a window holds no scene, GridError if a scene has other
+    pixels and `reproject` is not set.
     """
     cube = Cube.open(store)
     with WriteLock(cube.path), Ledger(ledger_path(cube.path)) as ledger:
@@ -41,8 +43,9 @@ def plan_append(
         own = windows_of(met, cube.windows[0].month)
         windows = tuple(window for window in own if window > cube.windows[-1]) or own
     recipe = Recipe(**first.settings["recipe"])
-    chosen = tuple(scene for scene in met if any(in_window(scene, window) for window in windows))
-    require_each_window(chosen, windows, met)
+    chosen = scenes_in(met, windows, recipe)
+    if recipe.brdf:
+        require_sun(chosen)
     others = [scene for scene in chosen if not aligned(geobox, scene.geobox)]
     if others and not reproject:
         raise GridError(f"scene {others[0].id} has other pixels than {cube.path.name}; give --reproject to resample it")

@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from .archive import is_tarball
+from esd.remote import is_address
+
 from .scene import Scene
 
-__all__ = ["UNREADABLE", "bytes_of", "hash_of", "stamp_of"]
+__all__ = ["UNREADABLE", "bytes_of", "hash_of", "hash_of_file", "stamp_of"]
 
 UNREADABLE = ""
 """The hash of a scene whose files cannot be read at all; reading it will fail, and tell why."""
@@ -17,11 +18,15 @@ PIECE = 1 << 20
 
 
 def _files(scene: Scene) -> Iterator[Path]:
-    """Yield the files whose bytes make the scene: the tarball or file itself, or those of the folder."""
+    """Yield the files whose bytes make the scene: the tarball or file itself, or those of the folder.
+
+    An item of a catalog is its own file and those on this machine that it links to; what is at an address is not hashed.
+    """
     if scene.path.is_dir():
         yield from (scene.path / name for name in (*scene.metadata, *scene.files))
     else:
         yield scene.path
+        yield from (Path(name) for name in scene.files if not is_address(name) and Path(name).is_absolute())
 
 
 def bytes_of(scene: Scene) -> int:
@@ -36,17 +41,19 @@ def stamp_of(scene: Scene) -> str:
 
 
 def hash_of(scene: Scene) -> str:
-    """Return the SHA-256 of a scene: of its tarball or file, else over the names and hashes of the files in its folder."""
+    """Return the SHA-256 of a scene: of its tarball or file, else over the names and hashes of its files."""
     try:
-        if is_tarball(scene.path) or scene.path.is_file():
-            return _hash_of_file(scene.path)
-        parts = [f"{file.name} {_hash_of_file(file)}" for file in _files(scene)]
+        files = list(_files(scene))
+        if files == [scene.path]:
+            return hash_of_file(scene.path)
+        parts = [f"{file.name} {hash_of_file(file)}" for file in files]
     except OSError:
         return UNREADABLE
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _hash_of_file(path: Path) -> str:
+def hash_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes. Raises OSError if it cannot be read."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(PIECE):

@@ -26,7 +26,7 @@ from .readers import Failure, find_scenes
 from .recipe import Recipe
 from .scene import Scene
 
-__all__ = ["IngestPlan", "Place", "Task", "plan_ingest", "require_each_window", "windows_of"]
+__all__ = ["IngestPlan", "Place", "Task", "plan_ingest", "scenes_in", "windows_of"]
 
 BLOCK_SIZES = (512, 256)
 BYTES_OF_A_RAW_NUMBER = 2
@@ -165,10 +165,10 @@ def plan_ingest(
         raise SceneError(_nothing_found(given, failures))
     windows = tuple(sorted(set(windows))) if windows else windows_of(found, start_month)
     recipe = recipe or Recipe()
-    scenes = _scenes_in(found, windows, recipe)
+    scenes = scenes_in(found, windows, recipe)
     geobox, area = choose_grid(scenes, aoi=aoi, crs=crs, resolution=resolution, reproject=reproject)
     inside = tuple(scene for scene in scenes if native_region(scene.geobox, geobox).size)
-    require_each_window(inside, windows, found)
+    _require_each_window(inside, windows, found)
     if recipe.brdf:
         require_sun(inside)
     return _fit(IngestPlan(inside, failures, windows, geobox, area, BLOCK_SIZES[0], recipe), max_memory)
@@ -199,14 +199,15 @@ def windows_of(scenes: Sequence[Scene], start_month: int) -> tuple[dt.date, ...]
     return tuple(sorted({window_of(scene.acquired, start_month) for scene in scenes}))
 
 
-def _scenes_in(scenes: Sequence[Scene], windows: Sequence[dt.date], recipe: Recipe) -> tuple[Scene, ...]:
+def scenes_in(scenes: Sequence[Scene], windows: Sequence[dt.date], recipe: Recipe) -> tuple[Scene, ...]:
+    """Return the scenes that have a part in windows. Raises WindowError if a window holds none of its own."""
     needed = {around for window in windows for around in recipe.windows_around(window)}
     chosen = tuple(scene for scene in scenes if any(in_window(scene, window) for window in needed))
-    require_each_window(chosen, windows, scenes)
+    _require_each_window(chosen, windows, scenes)
     return chosen
 
 
-def require_each_window(chosen: Sequence[Scene], windows: Sequence[dt.date], found: Sequence[Scene]) -> None:
+def _require_each_window(chosen: Sequence[Scene], windows: Sequence[dt.date], found: Sequence[Scene]) -> None:
     """Raise WindowError if a window holds none of the scenes chosen, naming the days of those found."""
     for window in windows:
         if not any(in_window(scene, window) for scene in chosen):

@@ -71,7 +71,7 @@ def pixel_provenance(
     file = cube.provenance_file(name, window, block)
     if not file.is_file():
         where = f"the block of {longitude},{latitude} in window {window}"
-        raise CubeError(f"{where} is not written: no scene meets it, or its ingest has to go on with --resume")
+        raise CubeError(f"{where} has no scenes: none meets it, its ingest has to go on with --resume, or it was imported")
     document: dict[str, Any] = json.loads(file.read_bytes())
     here = sub_geobox(cube.grids[name], pixel)
     for scene in document["scenes"]:

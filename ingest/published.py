@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -19,22 +18,14 @@ from esd.grid import Region
 from esd.published import ESD, Tile
 from esd.remote import is_address
 
+from .fingerprint import hash_of_file
+
 __all__ = ["COUNT_MEANS", "import_tiles"]
 
 COUNT_MEANS = (
     "clear observations of the whole year, repeated in each of its steps: the published tiles do not tell them apart"
 )
-PIECE = 1 << 20
-
 Report = Callable[[int, int], None]
-
-
-def _hash_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _by_window(tiles: Sequence[Tile]) -> dict[dt.date, Tile]:
@@ -71,7 +62,7 @@ def import_tiles(tiles: Sequence[Tile], out: Path, block: int = 512, progress: R
     provenance = {
         "sources": ["Published ESD tiles"],
         "scenes": [tile.name for tile in chosen.values()],
-        "sha256": {tile.name: _hash_of(Path(tile.path)) for tile in chosen.values() if not is_address(tile.path)},
+        "sha256": {tile.name: hash_of_file(Path(tile.path)) for tile in chosen.values() if not is_address(tile.path)},
         "notes": [f"count: {COUNT_MEANS}"],
     }
     temporary = out.with_name(f".{out.name}.{os.getpid()}.importing")

@@ -29,6 +29,7 @@ from .tiff import require_sound
 __all__ = [
     "Header",
     "header_of",
+    "is_same_grid",
     "native_region",
     "place",
     "read_window",
@@ -40,6 +41,8 @@ Number = TypeVar("Number", bound=np.number)
 
 MARGIN = 2
 """Source pixels read beyond the target's outline, so that interpolation at its edge has neighbours."""
+SAME_PLACE = 0.5
+"""Pixels; grids whose pixels coincide are either nearer than this or at least one pixel apart."""
 
 
 class Header:
@@ -90,6 +93,7 @@ def _remote_window(layer: Layer, window: Window, full: tuple[int, int]) -> npt.N
         with open_raster(layer.file) as dataset:
             if dataset.shape != full:
                 raise SceneError(f"{layer.file} has {dataset.shape} pixels, its scene {full}; search for it again")
+            _require_type(dataset, layer)
             raw: npt.NDArray[np.generic] = dataset.read(layer.index, window=window)
             return raw
     except RasterioError as error:
@@ -126,8 +130,15 @@ def require_one_grid(package: Package, layers: Iterable[Layer], geobox: GeoBox) 
         return
     for file in sorted({layer.file for layer in layers}):
         told = header_of(package, file).geobox
-        if told is not None and not (told.shape == geobox.shape and aligned(told, geobox) and aligned(geobox, told)):
+        if told is not None and not is_same_grid(told, geobox):
             raise SceneError(f"{file} has another grid than the other bands of its scene; download it again")
+
+
+def is_same_grid(one: GeoBox, other: GeoBox) -> bool:
+    """Tell whether two grids have the same pixels, not only pixels that coincide."""
+    shift = ~one.affine @ other.affine
+    same_place = max(abs(shift.c), abs(shift.f)) < SAME_PLACE
+    return one.shape == other.shape and same_place and aligned(one, other) and aligned(other, one)
 
 
 def _require_type(dataset: DatasetReader, layer: Layer) -> None:

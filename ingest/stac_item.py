@@ -1,7 +1,7 @@
 """Landsat Collection 2 Level-2 scenes as STAC items: bands are links, to local files or to COGs read over HTTP.
 
 An item is a file <name>.item.json with absolute links, as `esd search --stac` writes it. Scale and offset are those of the
-item (raster extension); what is clear is told by QA_PIXEL and QA_RADSAT as for scenes in files.
+item (raster extension), and Collection 2's; what is clear is told by QA_PIXEL and QA_RADSAT as for scenes in files.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import datetime as dt
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -22,8 +23,9 @@ from esd.errors import SceneError
 from esd.grid import Region
 
 from .archive import Package
-from .landsat_c2 import LandsatC2Reader
-from .raster import remote_header
+from .consistency import require_same, require_sane_grid
+from .landsat_c2 import DTYPES, ENCODING, LandsatC2Reader
+from .raster import is_same_grid, remote_header
 from .scene import Layer, Observation, Scene, require
 
 __all__ = ["StacItemReader"]
@@ -32,6 +34,7 @@ SUFFIX = ".item.json"
 NAMES = {"nir": ("nir08", "nir"), "swir1": ("swir16", "swir1"), "swir2": ("swir22", "swir2")}
 QUALITY = {"QA_PIXEL": "qa_pixel", "QA_RADSAT": "qa_radsat"}
 HIGHEST = 65_535
+_ID = re.compile(r"L[COTEM](?P<platform>\d\d)_L2S[PR]_\d{6}_(?P<day>\d{8})_.*", re.IGNORECASE)
 _BAND_FILE = re.compile(r"_SR_B\d\.TIFF?", re.IGNORECASE)
 
 Document = Mapping[str, Any]
@@ -55,13 +58,15 @@ class StacItemReader:
             raise SceneError(f"{name} is of collection {collection!r}; items of Landsat Collection 2 Level-2 can be read")
         layers = tuple(layer for band in BANDS if (layer := _layer(band, assets, name)) is not None)
         require(layers, f"{name} has no link to a reflective band")
-        quality = tuple(Layer(kind, _address(assets[key])) for kind, key in QUALITY.items() if key in assets)
+        quality = tuple(Layer(kind, _address(assets[key]), dtypes=DTYPES) for kind, key in QUALITY.items() if key in assets)
         masked = any(layer.name == "QA_PIXEL" for layer in quality)
         acquired = dt.datetime.fromisoformat(properties["datetime"]).date()
+        platform = str(properties["platform"]).upper().replace("-", "_")
+        _require_id(str(item["id"]), acquired, platform, name)
         return Scene(
             id=str(item["id"]).removesuffix("_SR"),
             product=self.product,
-            platform=str(properties["platform"]).upper().replace("-", "_"),
+            platform=platform,
             sensor="_".join(properties.get("instruments") or ()).upper(),
             acquired=acquired,
             period=(acquired, acquired),
@@ -76,6 +81,10 @@ class StacItemReader:
 
     def read(self, scene: Scene, folder: Path, region: Region) -> Observation:
         """Read a region, as of a scene in files. Raises SceneError if a link cannot be read after several attempts."""
+        for file in scene.files:
+            told = _grid_of_file(file)
+            if told is not None and not is_same_grid(told, scene.geobox):
+                raise SceneError(f"{file} has another grid than {scene.path.name} tells; search for it again")
         return LandsatC2Reader().read(scene, folder, region)
 
 
@@ -89,6 +98,19 @@ def _parse(package: Package, name: str) -> Document:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SceneError(f"{name} is no complete STAC item ({error}); search for it again") from error
     return dict(item)
+
+
+def _require_id(scene: str, acquired: dt.date, platform: str, name: str) -> None:
+    """Raise SceneError unless an id of the archive's own form tells the same day and platform."""
+    found = _ID.fullmatch(scene)
+    if found is not None:
+        require_same(name, "datetime", f"{acquired:%Y%m%d}", "its id", found["day"])
+        require_same(name, "platform", platform, "its id", f"LANDSAT_{int(found['platform'])}")
+
+
+@lru_cache(maxsize=4096)
+def _grid_of_file(address: str) -> GeoBox | None:
+    return remote_header(address).geobox
 
 
 def _address(asset: Document) -> str:
@@ -107,7 +129,9 @@ def _layer(band: str, assets: Mapping[str, Document], name: str) -> Layer | None
     scale, offset = (told.get(key, told.get(f"raster:{key}")) for key in ("scale", "offset"))
     if scale is None or offset is None:
         raise SceneError(f"{name} does not tell scale and offset of {band} (raster:bands); take the files with their MTL")
-    return Layer(band, _address(asset), 1, float(scale), float(offset), fill=0, saturated=HIGHEST, valid=(1, HIGHEST))
+    known = (ENCODING["REFLECTANCE_MULT"], ENCODING["REFLECTANCE_ADD"])
+    require_same(name, f"scale and offset of {band}", (float(scale), float(offset)), "Collection 2", known)
+    return Layer(band, _address(asset), 1, *known, fill=0, saturated=HIGHEST, valid=(1, HIGHEST), dtypes=DTYPES)
 
 
 def _grid(item: Document, assets: Mapping[str, Document], layer: Layer) -> GeoBox:
@@ -117,7 +141,9 @@ def _grid(item: Document, assets: Mapping[str, Document], layer: Layer) -> GeoBo
     code = told.get("proj:code") or (f"EPSG:{told['proj:epsg']}" if told.get("proj:epsg") else None)
     if code and told.get("proj:shape") and told.get("proj:transform"):
         rows, columns = told["proj:shape"]
-        return GeoBox((rows, columns), Affine(*told["proj:transform"][:6]), code)
+        geobox = GeoBox((rows, columns), Affine(*told["proj:transform"][:6]), code)
+        require_sane_grid(geobox, layer.file)
+        return geobox
     found = remote_header(layer.file).geobox
     if found is None:
         raise SceneError(f"{layer.file} has no coordinate system, and its item tells none; take another source")

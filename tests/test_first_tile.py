@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from numpy.testing import assert_array_equal
 from odc.geo.geobox import GeoBox
 
 import esd
-from esd.chunks import plain_chunks, read_plain
+from esd.chunks import PlainChunks, plain_chunks, read_plain
 from esd.cube import Cube
 from esd.errors import CubeError
 from esd.geobox import LazyGeoBox
@@ -147,3 +148,28 @@ def test_a_damaged_shard_is_told(tmp_path: Path, how: str, place: int) -> None:
     shard.write_bytes(data[:place] if how == "cut" else data)
     with pytest.raises(CubeError, match="damaged"):
         read_plain(tmp_path / "a", 1, slice(32, 50), slice(32, 64))
+
+
+def test_a_shard_that_is_replaced_while_it_is_read_is_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values, array = stored_array(tmp_path / "a", (1, 3, 32, 32), BLOSC)
+    chunks = plain_chunks(tmp_path / "a", 0)
+    assert chunks is not None
+    shard = tmp_path / "a" / "c" / "1" / "0" / "1" / "1"
+    new = tmp_path / "new"
+    stored_array(new, (1, 3, 32, 32), BLOSC)
+    zarr.open_array(new)[...] = values[::-1, ::-1, ::-1, ::-1]
+    decompress = PlainChunks._decompress
+
+    def then_replace(self: PlainChunks, *arguments: Any) -> None:
+        decompress(self, *arguments)
+        if not replaced:
+            (new / shard.relative_to(tmp_path / "a")).replace(shard)
+            replaced.append(shard)
+
+    replaced: list[Path] = []
+    monkeypatch.setattr(PlainChunks, "_decompress", then_replace)
+    old = chunks.read(((1, 2), (0, 3), (32, 50), (32, 64)))
+    assert replaced
+    assert_array_equal(old, values[1:2, :, 32:50, 32:64])
+    assert_array_equal(read_plain(tmp_path / "a", 1, slice(32, 50), slice(32, 64)), np.asarray(array[1, :, 32:50, 32:64]))
+    assert not np.array_equal(old[0], np.asarray(array[1, :, 32:50, 32:64]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from odc.geo.geobox import GeoBox
 from scene_files import GRID, MODIS_GRID, write_espa, write_landsat_c2, write_mod09a1, write_raster
+from stac_world import item_of
 
 from esd.dekad import BANDS
 from esd.grid import Region, region_of, sub_geobox
@@ -31,6 +33,13 @@ def holes(grid: GeoBox) -> np.ndarray:
 def landsat(folder: Path) -> Path:
     quality = np.where(holes(GRID), 1 << 3, 1 << 6).astype(np.uint16)
     return write_landsat_c2(folder, DATE, quality=quality)
+
+
+def item(folder: Path) -> Path:
+    (scene,) = find_scenes([landsat(folder / "files")])[0]
+    path = folder / "one.item.json"
+    path.write_text(json.dumps(item_of(scene, str(folder / "files"))))
+    return path
 
 
 def espa(folder: Path) -> Path:
@@ -94,6 +103,7 @@ def series(folder: Path) -> Path:
 
 FORMS: dict[str, tuple[Callable[[Path], Path], GeoBox]] = {
     "landsat-c2": (landsat, GRID),
+    "landsat-c2-stac": (item, GRID),
     "espa": (espa, GRID),
     "espa pixel_qa": (espa_pixel_qa, GRID),
     "MOD09A1": (mod09a1, MODIS_GRID),
@@ -102,6 +112,11 @@ FORMS: dict[str, tuple[Callable[[Path], Path], GeoBox]] = {
     "MOD13Q1": (mod13q1, MODIS_GRID),
     "modis-series": (series, MODIS_GRID),
 }
+
+
+def test_every_reader_is_in_the_suite(tmp_path: Path) -> None:
+    products = {scene_of(make(tmp_path / name.replace(" ", "-"))).product for name, (make, _) in FORMS.items()}
+    assert products == set(READERS)
 
 
 @pytest.fixture(params=FORMS)

@@ -27,6 +27,7 @@ from esd.ingest.lock import WriteLock, lock_path
 from esd.ingest.pipeline import run_append, run_ingest
 from esd.ingest.plan import plan_ingest
 from esd.ingest.provenance import pixel_provenance
+from esd.ingest.recipe import Recipe
 from esd.ingest.simulate import simulate
 from esd.ingest.verify import run_verify
 from esd.ingest.workers import ProcessExecutor
@@ -85,6 +86,29 @@ def test_appending_is_ingesting_later(years: Path, tmp_path: Path, codec: Codec)
     days = xr.open_zarr(grown, group=other.grid()).window.values
     assert [str(day)[:10] for day in days] == ["2004-01-01", "2005-01-01", "2006-01-01"]
     assert run_verify(grown).damaged == ()
+
+
+def test_appending_keeps_to_the_recipe_and_fills_from_the_windows_around(years: Path, tmp_path: Path, codec: Codec) -> None:
+    recipe = Recipe(fill="fusion", dilate=1)
+    at_once, grown, alone = (tmp_path / f"{name}.esd.zarr" for name in ("once", "grown", "alone"))
+    run_ingest(plan_ingest([years], recipe=recipe), at_once, codec)
+    for out, given in ((grown, years), (alone, years / "2005")):
+        run_ingest(plan_ingest([years / "2004"], recipe=recipe), out, codec)
+        plan = plan_append(out, [given])
+        assert plan.recipe == recipe
+        run_append(plan, out)
+    one, other = Cube.open(at_once), Cube.open(grown)
+    assert one.windows == other.windows
+    for window in one.windows[1:]:
+        for name in ("codes", "count", "error"):
+            assert np.array_equal(whole(one, name, window), whole(other, name, window))
+    assert not np.array_equal(whole(one, "codes", one.windows[1]), whole(Cube.open(alone), "codes", one.windows[1]))
+    assert run_verify(grown, repair=True).damaged == ()
+    shard = grown / other.grid() / "codes/c/1/0/0/0"
+    before = stored(grown)
+    shard.write_bytes(b"")
+    assert len(run_verify(grown, repair=True).damaged) == 1
+    assert stored(grown) == before
 
 
 def test_what_cannot_be_appended_is_told(years: Path, tmp_path: Path, codec: Codec) -> None:

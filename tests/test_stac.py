@@ -16,6 +16,7 @@ from stac_world import COLLECTION, item_of, serving, write_static
 import esd
 from esd.errors import SceneError, TableError
 from esd.ingest import find_scenes, read_scene
+from esd.ingest.fingerprint import hash_of
 from esd.ingest.scene import Scene
 from esd.query import Catalog, add_stac
 
@@ -125,6 +126,30 @@ def test_search_then_ingest_by_the_command_line(
     assert np.array_equal(one.values, other.values)
 
 
+def test_the_hash_of_an_item_is_also_that_of_its_files(tmp_path: Path) -> None:
+    folder = write_landsat_c2(tmp_path, DATES[0])
+    (scene,) = find_scenes([folder])[0]
+    item = tmp_path / "one.item.json"
+    item.write_text(json.dumps(item_of(scene, str(tmp_path))))
+    (found,) = find_scenes([item])[0]
+    before = hash_of(found)
+    band = folder / scene.layers[0].file
+    band.write_bytes(band.read_bytes()[:-1] + b"!")
+    assert hash_of(found) != before != ""
+    band.unlink()
+    assert hash_of(found) == ""
+
+
+def test_an_item_of_another_place_than_its_files_is_refused(tmp_path: Path, files: Path, scenes: tuple[Scene, ...]) -> None:
+    item = item_of(scenes[0], str(files))
+    item["properties"]["proj:transform"][2] += 30
+    path = tmp_path / "moved.item.json"
+    path.write_text(json.dumps(item))
+    (found,) = find_scenes([path])[0]
+    with pytest.raises(SceneError, match="another grid"):
+        read_scene(found, GRID)
+
+
 def test_what_cannot_be_read_is_told_in_one_line(tmp_path: Path, scenes: tuple[Scene, ...]) -> None:
     with Catalog() as catalog, serving(tmp_path) as api:
         broken = tmp_path / "broken.json"
@@ -140,6 +165,8 @@ def test_what_cannot_be_read_is_told_in_one_line(tmp_path: Path, scenes: tuple[S
         "unscaled": ({**item, "assets": {"red": {"href": "/x_SR_B3.TIF"}}}, "scale and offset"),
         "named": ({**item, "assets": {"red": {"href": "/x_B3.TIF"}}}, "_SR_B4"),
         "none": ({}, "no complete STAC item"),
+        "day": ({**item, "properties": {**item["properties"], "datetime": "2004-04-11T10:00:00Z"}}, "its id 20040410"),
+        "scale": ({**item, "assets": {"red": {**item["assets"]["red"], "scale": 3e-05}}}, "Collection 2"),
     }
     for name, (content, cause) in cases.items():
         path = tmp_path / f"{name}.item.json"
