@@ -173,14 +173,14 @@ def test_a_mistake_in_a_task_is_raised_here(client: Any) -> None:
 
 
 @esd.udf_focal(window=((-1, 1), (-1, 1), (0, 0)))
-def roughness(window: Any, valid: Any, gain: float = 1.0) -> Any:
+def window_spread(window: Any, valid: Any, gain: float = 1.0) -> Any:
     """Spread of the valid values around a pixel."""
     largest = np.where(valid, window, -np.inf).max(axis=(0, 1, 2))
     return gain * (largest - np.where(valid, window, np.inf).min(axis=(0, 1, 2)))
 
 
 def test_functions_of_users_and_wholes_of_grids_reach_the_workers(cube: Cube, client: Any) -> None:
-    steep = roughness(cube.image(2004).ndvi().median(), gain=2.0)
+    steep = window_spread(cube.image(2004).ndvi().median(), gain=2.0)
     image = esd.call("add_bands", (steep > 1).component_size().rename("size"), (steep > 1).distance_transform())
     here, there = image.compute(tile=64, executor=2), image.compute(tile=64, executor=client)
     assert here.valid.any()
