@@ -53,6 +53,10 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "matrix_qr": ("q",),
     "matrix_svd": ("s",),
     "matrix_eigen": ("values",),
+    "slope_on_grid": (30.0, 30.0, "degrees", "horn", 1.0),
+    "aspect_on_grid": (30.0, 30.0, "horn"),
+    "hillshade_on_grid": (30.0, 30.0, 315.0, 45.0, "horn", 1.0),
+    "curvature_on_grid": (30.0, 30.0, "profile", 1.0),
 }
 """Arguments of those that need some, after their images."""
 
