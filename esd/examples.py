@@ -9,8 +9,8 @@ float32, 1 time, 1 band: ndvi
     0.787    0.789     0.77    0.773    0.174    0.174
    masked    0.792    0.773    0.775    0.174    0.174
 
-Five rows of six pixels, 30 m in UTM 33N: a lake, a forest, fields and bare soil, in April, July and October of 2004. Everything
-is made when it is first asked for.
+Five rows of six pixels, 30 m in UTM 33N: a lake, a forest, fields and bare soil, in April, July and October of 2004. All
+of it is made when it is first asked for.
 """
 
 from __future__ import annotations
@@ -153,6 +153,11 @@ def _cube() -> Cube:
     return cube
 
 
+def _embedding() -> Image:
+    cube: Cube = example("cube")
+    return cube.image(2004)
+
+
 def _samples() -> npt.NDArray[np.float32]:
     return _reflectance().reshape(18, -1).T
 
@@ -208,10 +213,7 @@ MADE: dict[str, tuple[str, Callable[[], Any]]] = {
     "qa": ("a quality band, uint16", _qa),
     "sar": ("backscatter in decibels, one band", _sar),
     "cube": ("a cube of 2004 and 2005 with a codec of three numbers a month", _cube),
-    "embedding": (
-        "`cube.image(2004)`: codes, that become embeddings or reflectance as operators need",
-        lambda: example("cube").image(2004),
-    ),
+    "embedding": ("`cube.image(2004)`: codes, which become embeddings or reflectance as operators need", _embedding),
     "collection": ("the three times as an image collection", _collection),
     "fields": ("two polygons with properties name, crop and tons", _fields),
     "points": ("two points", _points),
