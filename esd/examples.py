@@ -3,11 +3,11 @@
 >>> from esd.examples import image, show
 >>> show(image.ndvi().max())
 float32, 1 time, 1 band: ndvi
-   -0.333   -0.333    0.784    0.787    0.767    0.304
-   -0.333   -0.333    0.787    0.789     0.77    0.773
-   -0.333    0.787    0.789    0.792    0.773    0.174
-    0.787    0.789     0.77    0.773    0.174    0.174
-   masked    0.792    0.773    0.775    0.174    0.174
+    -0.333    -0.333     0.784     0.787     0.767     0.304
+    -0.333    -0.333     0.787     0.789      0.77     0.773
+    -0.333     0.787     0.789     0.792     0.773     0.174
+     0.787     0.789      0.77     0.773     0.174     0.174
+    masked     0.792     0.773     0.775     0.174     0.174
 
 Five rows of six pixels, 30 m in UTM 33N: a lake, a forest, fields and bare soil, in April, July and October of 2004. All
 of it is made when it is first asked for.
@@ -86,7 +86,9 @@ def _plane(values: npt.ArrayLike, band: str) -> Image:
 
 def _dem() -> Image:
     row, column = np.mgrid[:ROWS, :COLUMNS]
-    return _plane((100 + 12 * column + 8 * row - 3 * (column - 2) * (row - 2)).astype(np.float32), "height")
+    return _plane(
+        (100 + 12 * column + 8 * row - 3 * (column - 2) * (row - 2) + (column - 2) ** 3).astype(np.float32), "height"
+    )
 
 
 def _qa() -> Image:
@@ -166,6 +168,12 @@ def _classifier() -> Any:
     return import_module(OWN).train_classifier(_samples(), _labels(), "prototype", space="reflectance")
 
 
+def _matrix() -> Any:
+    found = example("image").classify(example("classifier")).compute()
+    names, known = np.array(example("classifier").classes), found.valid.ravel()
+    return import_module(OWN).accuracy.confusion_matrix(np.array(_labels())[known], names[found.values.ravel()[known] - 1])
+
+
 def _labels() -> tuple[str, ...]:
     names = {WATER: "water", FOREST: "forest", FIELD: "field", SOIL: "soil"}
     return tuple(names[int(cover)] for cover in COVER.ravel())
@@ -219,6 +227,7 @@ MADE: dict[str, tuple[str, Callable[[], Any]]] = {
     "points": ("two points", _points),
     "samples": ("the vectors of all pixels, [30, 18]", _samples),
     "labels": ("their 30 classes", _labels),
+    "matrix": ("the confusion of their classes with what the classifier says", _matrix),
     "classifier": ("prototypes trained on them", _classifier),
 }
 """What can be imported from here, what it is, and how it is made."""
@@ -240,38 +249,82 @@ def __dir__() -> list[str]:
     return sorted([*MADE, *__all__])
 
 
-def show(image: Image) -> None:
-    """Print an image: its pixels where it has one time and band, else all times (down) and bands of one pixel.
+def show(result: Any) -> None:
+    """Print a result with three digits to a number: an image, a collection, a table, an array, or a plain value.
 
-    The pixel is the one in the middle. Numbers have three digits; what is not valid is `masked`.
+    Of an image its pixels where it has one time and band, else all times (down) and bands of the pixel in the middle. What
+    is not valid is `masked`. Of a collection its size and its first image.
     """
-    given, raster = image.type, image.compute()
-    counts = (f"{len(n)} {what}{'s' * (len(n) != 1)}" for n, what in ((given.time, "time"), (given.bands, "band")))
-    shown = ", ".join(given.bands[:6]) + (", ..." if len(given.bands) > 6 else "")
-    _say(f"{given.dtype}, {', '.join(counts)}: {shown}")
-    if raster.values.shape[:2] == (1, 1):
-        table, valid = raster.values[0, 0], raster.valid[0, 0]
+    from .collection import ImageCollection
+    from .vector import FeatureCollection
+
+    if isinstance(result, Image):
+        _show_image(result)
+    elif isinstance(result, ImageCollection):
+        _say(f"{len(result)} images, the first one:")
+        _show_image(result.images[0])
+    elif isinstance(result, FeatureCollection):
+        _show_table(result.compute())
+    elif hasattr(result, "to_string"):
+        _show_table(result)
+    elif isinstance(result, dict):
+        for key, value in result.items():
+            _say(f"{key}: {_plain(value)}")
+    elif isinstance(result, tuple | list | np.ndarray) and len(np.shape(result)) == 2:
+        array = np.asarray(result)
+        _show_numbers(array, np.ones(array.shape, dtype=bool))
     else:
-        row, column = (side // 2 for side in raster.values.shape[2:])
-        _say(f"pixel of row {row}, column {column}:")
-        table, valid = raster.values[:, :, row, column], raster.valid[:, :, row, column]
-    for numbers, known in zip(table[:MOST], valid[:MOST], strict=True):
-        _say("".join(f"{_number(n, k):>9}" for n, k in zip(numbers[:MOST], known[:MOST], strict=True)))
-    if max(table.shape) > MOST:
-        _say(f"... of {table.shape[0]} x {table.shape[1]}")
+        _say(_plain(result))
 
 
 MOST = 12
 """Rows and columns that are printed."""
 
 
+def _show_image(image: Image) -> None:
+    given, raster = image.type, image.compute()
+    counts = (f"{len(n)} {what}{'s' * (len(n) != 1)}" for n, what in ((given.time, "time"), (given.bands, "band")))
+    shown = ", ".join(given.bands[:6]) + (", ..." if len(given.bands) > 6 else "")
+    _say(f"{given.dtype}, {', '.join(counts)}: {shown}")
+    if raster.values.shape[:2] == (1, 1):
+        _show_numbers(raster.values[0, 0], raster.valid[0, 0])
+        return
+    row, column = (side // 2 for side in raster.values.shape[2:])
+    _say(f"pixel of row {row}, column {column}:")
+    _show_numbers(raster.values[:, :, row, column], raster.valid[:, :, row, column])
+
+
+def _show_numbers(table: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> None:
+    for numbers, known in zip(table[:MOST], valid[:MOST], strict=True):
+        _say("".join(f"{_plain(n) if k else 'masked':>10}" for n, k in zip(numbers[:MOST], known[:MOST], strict=True)))
+    if max(table.shape) > MOST:
+        _say(f"... of {table.shape[0]} x {table.shape[1]}")
+
+
+def _show_table(frame: Any) -> None:
+    """Print a table, a row a feature; geometries as text, in whole metres, cut where they are long."""
+    import shapely
+
+    def cell(value: Any) -> str:
+        if isinstance(value, shapely.Geometry):
+            text = shapely.to_wkt(value, rounding_precision=0)
+            return text if len(text) <= 60 else f"{text[:57]}..."
+        return _plain(value)
+
+    _say(frame.map(cell).head(MOST).to_string(index=False))
+
+
 def _say(line: str) -> None:
     print(line)  # noqa: T201 - to print is what `show` is for
 
 
-def _number(value: Any, valid: bool) -> str:
-    if not valid:
-        return "masked"
-    if np.asarray(value).dtype.kind in "bui":
+def _plain(value: Any) -> str:
+    """Return a number in three digits, a sequence of them alike, anything else as Python writes it."""
+    if isinstance(value, np.ndarray | list | tuple):
+        return "[" + ", ".join(_plain(one) for one in list(value)[:MOST]) + (", ...]" if len(value) > MOST else "]")
+    if isinstance(value, bool | np.bool_ | int | np.integer):
         return str(value)
-    return f"{value:.0f}" if 1000 <= abs(value) < 1e7 else f"{value + 0.0:.3g}"
+    if isinstance(value, float | np.floating):
+        number = float(value) + 0.0  # no minus zero
+        return f"{number:.0f}" if 1000 <= abs(number) < 1e7 else f"{number:.3g}"
+    return str(value)
