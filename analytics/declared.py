@@ -1,0 +1,58 @@
+"""Every module that declares operators: importing this one declares them all.
+
+A single operator is found through `declared_in`, without the others.
+"""
+
+from . import (
+    accuracy,
+    arithmetic,
+    arrays,
+    bits,
+    components,
+    convolution,
+    embedding,
+    focal,
+    functions,
+    kernel_sums,
+    kernels,
+    logic,
+    matrices,
+    morphology,
+    reducers,
+    regressions,
+    remap,
+    special,
+    spectral,
+    temporal,
+    terrain,
+    texture,
+    trends,
+    trigonometric,
+)
+
+__all__ = [
+    "accuracy",
+    "arithmetic",
+    "arrays",
+    "bits",
+    "components",
+    "convolution",
+    "embedding",
+    "focal",
+    "functions",
+    "kernel_sums",
+    "kernels",
+    "logic",
+    "matrices",
+    "morphology",
+    "reducers",
+    "regressions",
+    "remap",
+    "special",
+    "spectral",
+    "temporal",
+    "terrain",
+    "texture",
+    "trends",
+    "trigonometric",
+]
