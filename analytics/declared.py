@@ -1,58 +1,14 @@
-"""Every module that declares operators: importing this one declares them all.
+"""Every module of this package, imported: all operators are declared then.
 
 A single operator is found through `declared_in`, without the others.
 """
 
-from . import (
-    accuracy,
-    arithmetic,
-    arrays,
-    bits,
-    components,
-    convolution,
-    embedding,
-    focal,
-    functions,
-    kernel_sums,
-    kernels,
-    logic,
-    matrices,
-    morphology,
-    reducers,
-    regressions,
-    remap,
-    special,
-    spectral,
-    temporal,
-    terrain,
-    texture,
-    trends,
-    trigonometric,
-)
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = [
-    "accuracy",
-    "arithmetic",
-    "arrays",
-    "bits",
-    "components",
-    "convolution",
-    "embedding",
-    "focal",
-    "functions",
-    "kernel_sums",
-    "kernels",
-    "logic",
-    "matrices",
-    "morphology",
-    "reducers",
-    "regressions",
-    "remap",
-    "special",
-    "spectral",
-    "temporal",
-    "terrain",
-    "texture",
-    "trends",
-    "trigonometric",
-]
+from esd import analytics
+
+__all__: list[str] = []
+
+for _module in sorted(module.name for module in iter_modules(analytics.__path__)):
+    import_module(f"{analytics.__name__}.{_module}")
