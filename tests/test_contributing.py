@@ -51,6 +51,12 @@ def test_the_page_of_operators_follows_the_registry() -> None:
     assert found.returncode == 0, found.stderr
 
 
+def test_the_modules_of_operators_are_those_that_declare_them() -> None:
+    command = [sys.executable, str(ROOT / "docs" / "operator_modules.py"), "--check"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+
+
 def test_an_operator_is_told_in_full_with_an_example() -> None:
     from typer.testing import CliRunner
 
