@@ -171,7 +171,8 @@ def _classifier() -> Any:
 def _matrix() -> Any:
     found = example("image").classify(example("classifier")).compute()
     names, known = np.array(example("classifier").classes), found.valid.ravel()
-    return import_module(OWN).accuracy.confusion_matrix(np.array(_labels())[known], names[found.values.ravel()[known] - 1])
+    said, there = names[found.values.ravel()[known] - 1], np.array(_labels())[known]
+    return import_module(f"{OWN}.accuracy").confusion_matrix(there, said)
 
 
 def _labels() -> tuple[str, ...]:
