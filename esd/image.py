@@ -17,6 +17,8 @@ from .engine.lower import infer, lower
 from .errors import BandError, ExpressionError, GridError, WindowError
 from .expr import Expr
 from .operator import Operator, Tile, bind, get_operator, operators, register
+from .places import grid_arguments
+from .properties import Described
 from .space import CubeType, Space
 from .structure import ArraySource
 
@@ -112,7 +114,7 @@ def composite(
     return declare
 
 
-class Image:
+class Image(Described):
     """A lazy image: an expression with a grid, times and bands.
 
     Every operator of the registry is a method (`esd operators` lists them), and Python's arithmetic and comparisons build
@@ -226,9 +228,7 @@ class Image:
         """Return the image on another grid, `nearest` or `bilinear`."""
         if geobox.crs is None:
             raise ExpressionError("reproject_to: the target grid has no coordinate system")
-        crs = f"EPSG:{geobox.crs.epsg}" if geobox.crs.epsg else geobox.crs.proj.to_wkt()
-        affine = tuple(float(number) for number in tuple(geobox.affine)[:6])
-        return call("reproject", self, crs, affine, tuple(geobox.shape), resampling)
+        return call("reproject", self, *grid_arguments("reproject_to", geobox), resampling)
 
     def reproject_like(self, other: Image, resampling: str = "nearest") -> Image:
         """Return the image on the grid of another."""

@@ -15,6 +15,7 @@ from esd.errors import EncoderError, ExpressionError, GridError
 from esd.expr import Expr
 from esd.grid import Region, region_of
 from esd.operator import Tile, get_operator
+from esd.places import PLACES, place
 from esd.stored import Source
 from esd.structure import times_of
 
@@ -74,7 +75,12 @@ def _stored(node: Expr, region: Region, _evaluate: Evaluate) -> Block:
     return source.read(region)
 
 
+def _place(node: Expr, region: Region, _evaluate: Evaluate) -> Block:
+    return place(node.op, node.args, region)
+
+
 LOCATED: dict[str, Located] = {"load": _load, "array": _array, "stored": _stored, "reproject": _reproject}
+LOCATED |= dict.fromkeys(PLACES, _place)
 """Nodes that find what they need from the region asked for, not from blocks of their inputs."""
 
 
