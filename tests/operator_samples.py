@@ -54,6 +54,12 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "matrix_qr": ("q",),
     "matrix_svd": ("s",),
     "matrix_eigen": ("values",),
+    "change_proj": GRID[:2],
+    "translate": (15.0, -7.0),
+    "reduce_resolution": (3,),
+    "clip_to_bounds": (500_100.0, 5_000_100.0, 500_500.0, 5_000_500.0, "EPSG:32633"),
+    "displace": (60.0, "nearest"),
+    "displace_on_grid": (30.0, 30.0, 60.0, "nearest"),
     "set_properties": (("cloud", "sensor"), (3, "TM")),
     "constant_like": (2,),
     "constant_on_grid": (2, *GRID),
@@ -77,7 +83,7 @@ def named_operators() -> list[str]:
 
 
 def candidates(cube: Cube) -> list[Image]:
-    return [odd_noise(20, 24), classes(20, 24), noise(20, 24), blobs(20, 24), cube.image(2004)]
+    return [odd_noise(20, 24), classes(20, 24), noise(20, 24), blobs(20, 24), cube.image(2004), odd_noise(20, 24).first()]
 
 
 def call_of(name: str, cube: Cube, objects: Mapping[str, Any]) -> Image:
