@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .space import CubeType
     from .vector import FeatureCollection
 
-__all__ = ["clip", "rasterize", "reduce_region", "reduce_regions", "sample", "sample_regions", "vectorize"]
+__all__ = ["clip", "hashes", "rasterize", "reduce_region", "reduce_regions", "sample", "sample_regions", "vectorize"]
 
 POINT = 0
 POLYGONS = (3, 6)
@@ -119,7 +119,7 @@ def sample(image: Image, number: int, seed: int = 0, **options: Any) -> gpd.GeoD
         planes = block.values.reshape(-1, *region.shape)
         rows, columns = np.nonzero(block.valid.all(axis=(0, 1)))
         x, y = _centres(given.grid, rows + region.y0, columns + region.x0)
-        found = (_hashes(x, y, seed), x, y, planes[:, rows, columns])
+        found = (hashes(x, y, seed), x, y, planes[:, rows, columns])
         joined = found if best is None else tuple(np.concatenate(pair, axis=-1) for pair in zip(best, found, strict=True))
         order = np.lexsort((joined[1], joined[2], joined[0]))[:number]
         best = tuple(part[..., order] for part in joined)
@@ -136,7 +136,7 @@ def _centres(grid: GeoBox, rows: npt.NDArray[Any], columns: npt.NDArray[Any]) ->
     return x, y
 
 
-def _hashes(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.uint64]:
+def hashes(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.uint64]:
     """Return 64 random bits for each place. Source: SplitMix64 (Steele, Lea and Flood, 2014)."""
     state = np.full(x.shape, seed, dtype=np.uint64)
     for part in (x, y):

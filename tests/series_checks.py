@@ -12,7 +12,7 @@ from sample_images import grid
 import esd
 from esd.image import Image
 
-__all__ = ["COLUMNS", "ROWS", "assert_image", "dates", "from_series", "per_series", "series"]
+__all__ = ["COLUMNS", "DATE_SERIES", "ROWS", "assert_image", "dates", "from_series", "per_series", "series"]
 
 ROWS, COLUMNS = 19, 23
 TILES = (10_000, 8, 13)
@@ -22,6 +22,9 @@ def dates(number: int, start: str = "2003-12-08", step: int = 11) -> list[str]:
     """Dates about `step` days apart, no two gaps alike."""
     first = dt.date.fromisoformat(start)
     return [str(first + dt.timedelta(days=step * i + (i * i) % 5)) for i in range(number)]
+
+
+DATE_SERIES = dates(12)
 
 
 def series(
