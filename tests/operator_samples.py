@@ -26,6 +26,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "rename_times": (("2004-01-01", "2004-01-08"),),
     "resample_time": (("2004-01-07", "2004-02-01"),),
     "season_at": ((1.0, 32.0),),
+    "structural_break": ("2004-11-01",),
+    "ewmacd": ("2004-11-01", 1),
     "trend_at": ((1.0, 32.0),),
     "harmonics_at": ((1.0, 32.0), 2),
     "interpolate": ((0.0, 1.0), (2.0, 5.0)),
@@ -83,6 +85,8 @@ def named_operators() -> list[str]:
 
 MADE: dict[str, Callable[[Image], Image]] = {
     "anomaly": lambda series: series.anomaly(series.climatology("month")),
+    "break_at": lambda series: series.break_at(tuple(float(day) for day in range(36)), 20.0, 1),
+    "ewma_at": lambda series: series.ewma_at(tuple(float(day) for day in range(36)), 20.0, 1),
     "harmonics_on": lambda series: series.harmonic_fit(1).harmonics_on((11_000.0, 11_001.5), ("a", "b")),
     "predict_harmonic": lambda series: series.harmonic_fit(2).predict_harmonic(("2006-07-01", "2007-07-01")),
 }
