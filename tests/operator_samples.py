@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sample_images import blobs, classes, noise, odd_noise
@@ -18,11 +18,26 @@ KERNEL = ((1.0, 2.0, 1.0), (2.0, 4.0, 2.0), (1.0, 2.0, 1.0))
 GRID = ("EPSG:32633", (60.0, 0.0, 500_000.0, 0.0, -60.0, 5_001_200.0), (10, 12))
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "clamp": (0.1, 0.5),
+    "filter_calendar": (1, 1),
+    "filter_day_of_year": (1, 10),
+    "interpolate_at": ((0.0, 31.0), (0.0, 7.5), ("2004-01-01", "2004-01-08"), 40.0),
+    "moving_window": (31.0,),
+    "quality_mosaic": ("b",),
+    "reduce_groups": (((0, 1), (), (1,)), ("2004-01-01", "2004-01-08", "2004-02-01"), "max"),
+    "rename_times": (("2004-01-01", "2004-01-08"),),
+    "resample_time": (("2004-01-07", "2004-02-01"),),
+    "season_at": ((1.0, 32.0),),
+    "structural_break": ("2004-11-01",),
+    "ewmacd": ("2004-11-01", 1),
+    "trend_at": ((1.0, 32.0),),
+    "harmonics_at": ((1.0, 32.0), 2),
     "interpolate": ((0.0, 1.0), (2.0, 5.0)),
     "linear_scale_range": (0.0, 1.0, 0.0, 255.0),
     "log": (3.0,),
     "polynomial": ((1.0, 2.0, 3.0),),
     "unit_scale": (0.0, 2.0),
+    "aggregate_period": ("month",),
+    "aggregate_temporal": ((("2004-01-01", "2004-03-01"),),),
     "array_element": (1,),
     "array_repeat": (2,),
     "rearrange": ((1, 0, 1),),
@@ -86,8 +101,20 @@ def named_operators() -> list[str]:
     return [name for name, op in esd.operators().items() if name not in LEAVES and op.group != "user"]
 
 
+MADE: dict[str, Callable[[Image], Image]] = {
+    "anomaly": lambda series: series.anomaly(series.climatology("month")),
+    "break_at": lambda series: series.break_at(tuple(float(day) for day in range(36)), 20.0, 1),
+    "ewma_at": lambda series: series.ewma_at(tuple(float(day) for day in range(36)), 20.0, 1),
+    "harmonics_on": lambda series: series.harmonic_fit(1).harmonics_on((11_000.0, 11_001.5), ("a", "b")),
+    "predict_harmonic": lambda series: series.harmonic_fit(2).predict_harmonic(("2006-07-01", "2007-07-01")),
+}
+"""Those whose inputs are of different kinds, from a series of many times."""
+
+
 def candidates(cube: Cube) -> list[Image]:
-    return [odd_noise(20, 24), classes(20, 24), noise(20, 24), blobs(20, 24), cube.image(2004), odd_noise(20, 24).first()]
+    decoded = cube.image(2004).decode()
+    made = (odd_noise(20, 24), classes(20, 24), noise(20, 24), blobs(20, 24))
+    return [*made, cube.image(2004), odd_noise(20, 24).first(), decoded]
 
 
 def call_of(name: str, cube: Cube, objects: Mapping[str, Any]) -> Image:
@@ -96,6 +123,8 @@ def call_of(name: str, cube: Cube, objects: Mapping[str, Any]) -> Image:
     arguments = ARGUMENTS.get(name, ())
     if "classifier" in declared.signature.parameters:
         arguments = (objects["classifier"],)
+    if name in MADE:
+        return MADE[name](cube.image(2004).decode())
     error: EsdError | None = None
     for image in candidates(cube):
         try:

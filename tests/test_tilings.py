@@ -56,6 +56,7 @@ CASES: dict[str, Callable[[], Image]] = {
     "remove_small": lambda: blobs(ROWS, COLUMNS).remove_small(30),
     "fill_holes": lambda: blobs(ROWS, COLUMNS, level=0.4).fill_holes(),
     "distance_transform": lambda: blobs(ROWS, COLUMNS, level=0.9).distance_transform(),
+    "otsu": lambda: odd_noise(ROWS, COLUMNS).otsu(),
     "slope_on_grid": lambda: odd_noise(ROWS, COLUMNS).slope(),
     "aspect_on_grid": lambda: odd_noise(ROWS, COLUMNS).aspect(),
     "hillshade_on_grid": lambda: noise(ROWS, COLUMNS).hillshade(z_factor=20.0),
