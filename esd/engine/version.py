@@ -41,6 +41,8 @@ def _lines(root: Expr, region: Region) -> set[str]:
         node = nodes[key]
         if node.op == "load":
             found |= _stamps(node, needed)
+        elif node.op == "stored":
+            found |= {f"{file} {_stamp(file)}" for file in node.args["source"].files(needed)}
         elif node.op in ("reproject", "reduce_resolution"):
             before = _before_reprojection(node, needed)
             found |= _lines(node.src[0], before) if before.size else set()
