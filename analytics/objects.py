@@ -112,7 +112,7 @@ class _Seeds(Whole):
 
     @property
     def nbytes(self) -> int:
-        return 0
+        return 3 * 8
 
     def crop(self, region: Region) -> Block:
         half, a_row = self.size // 2, -(-self.columns // self.size)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import scene_cases
 from sample_images import blobs, classes, noise, odd_noise
 
 import esd
@@ -66,6 +67,7 @@ CASES: dict[str, Callable[[], Image]] = {
         (blobs(ROWS, COLUMNS).opening(1).distance_transform() > 90).connected_components().focal_mode(2)
         * noise(ROWS, COLUMNS)
     ),
+    **scene_cases.TILINGS,
 }
 
 
@@ -103,6 +105,7 @@ def test_any_order_of_tiles_gives_the_same_bytes(name: str) -> None:
 
 
 WHOLES = ["connected_components", "patches of classes", "component_size", "fill_holes", "distance_transform"]
+WHOLES += scene_cases.WHOLES
 
 
 @pytest.mark.parametrize("seed", range(3))
