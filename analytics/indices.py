@@ -57,8 +57,9 @@ def spectral_index(image: Image, name: str, constants: tuple[str, ...] = ()) -> 
     """An index of the Awesome Spectral Indices catalogue by its name there, as "NDVI", "EVI" or "BITM".
 
     For reflectance 0..1 with the bands that its formula names; each time by itself. `constants` change the catalogue's, as
-    ("L=0.25", "g=2.5"); L is 1 there for all indices, so that SAVI as Huete has it needs ("L=0.5",). A zero denominator gives IEEE's infinity or NaN. `esd.analytics.catalogue()` tells formulas and
-    sources. Raises ExpressionError for an unknown name or constant, BandError where a band is missing.
+    ("L=0.25", "g=2.5"); L is 1 there for all indices, so that SAVI as Huete has it needs ("L=0.5",). A zero denominator
+    gives IEEE's infinity or NaN. `esd.analytics.catalogue()` tells formulas and sources. Raises ExpressionError for an
+    unknown name or constant, BandError where a band is missing.
     """
     found = catalogue()["indices"].get(name)
     if found is None:

@@ -170,7 +170,7 @@ def stretch(image: Image, low: float = 2.0, high: float = 98.0) -> Image:
         raise ExpressionError(f"stretch: {low:g}..{high:g} must rise within 0..100")
     bottom, top = (call("over_scene", image, f"p{percent:.10g}") for percent in (low, high))
     share = (image - bottom) / (top - bottom)
-    return call("where", top > bottom, share.clamp(0.0, 1.0), 0.0)
+    return call("where", top > bottom, share.clamp(0.0, 1.0), 0.0).update_mask(call("is_valid", image))
 
 
 def _equal_rule(image: CubeType) -> CubeType:
