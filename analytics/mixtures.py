@@ -121,7 +121,7 @@ def unmix(
     itself; valid where all bands are, and are finite. Raises ExpressionError for endmembers that do not fit.
     """
     finite = np.isfinite(image.values).all(axis=1)
-    whole = image.full_valid.all(axis=1) & finite
+    whole = np.asarray(image.full_valid.all(axis=1) & finite)
     bands = [np.where(whole, image.values[:, band], 0).astype(np.float64) for band in range(image.values.shape[1])]
     matrix = _matrix(endmembers)
     values = _best_of_sets(matrix, bands, sum_to_one) if non_negative else np.array(_fractions(matrix, bands, sum_to_one))

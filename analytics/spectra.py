@@ -86,7 +86,7 @@ def _check_metric(name: str, metric: str) -> None:
 
 def _numbers(image: Block) -> tuple[list[Array], Mask]:
     """Return the bands [time, y, x] in float64, 0 where a pixel is not whole, and where it is."""
-    whole = image.full_valid.all(axis=1)
+    whole: Mask = np.asarray(image.full_valid.all(axis=1))
     return [np.where(whole, image.values[:, band], 0).astype(np.float64) for band in range(image.values.shape[1])], whole
 
 

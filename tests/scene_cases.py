@@ -12,7 +12,7 @@ from scipy import ndimage
 import esd
 from esd.image import Image
 
-__all__ = ["ARGUMENTS", "TILINGS", "WHOLES", "hills", "observer", "series"]
+__all__ = ["ARGUMENTS", "FUSED", "TILINGS", "WHOLES", "hills", "observer", "series"]
 
 ROWS, COLUMNS = 290, 270
 SMALL = (90, 83)
@@ -93,6 +93,9 @@ WHOLES = (
     *("kmeans_segment", "cost_from_bands", "fill_minima", "accumulate_flow", "viewshed"),
 )
 """Those whose kernel takes a scene."""
+
+FUSED = ("lee_filter", "gabor", "focal_range", "stretch", "local_moran", "getis_ord", "terrain_products")
+"""Those that are expressions of others, with vector code."""
 
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "correlate": (KERNEL,),

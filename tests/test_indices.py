@@ -170,6 +170,25 @@ def test_a_mixture_is_taken_apart() -> None:
     assert np.allclose(np.moveaxis(found, 0, -1), shares)
 
 
+FUSED: dict[str, Callable[[Image], Image]] = {
+    "rgb_to_hsv": lambda i: i.select("red", "green", "blue").rgb_to_hsv(),
+    "hsv_to_rgb": lambda i: i.select("red", "green", "blue").hsv_to_rgb(),
+    "pansharpen": lambda i: i.pansharpen(i["green"] * 2),
+    "tasseled_cap": lambda i: i.tasseled_cap("oli"),
+    "spectral_index": lambda i: i.spectral_index("GEMI"),
+}
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_both_tiers_and_any_tiling_give_the_same_bytes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = FUSED[name](reflectance()[2].to_float32())
+    found = set()
+    for tier in ("interpreted", "compiled"):
+        monkeypatch.setenv("ESD_TIER", tier)
+        found |= {image.compute(tile=tile).values.tobytes() for tile in (7, 16, 100)}
+    assert len(found) == 1
+
+
 REFUSED: list[tuple[Callable[[Image], Image], str]] = [
     (lambda i: i.spectral_index("NDWY"), r"no index 'NDWY' of six bands; did you mean"),
     (lambda i: i.spectral_index("NDVI", ("L=1",)), "'L=1' is no constant of NDVI"),

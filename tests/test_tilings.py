@@ -126,7 +126,7 @@ def test_a_scene_may_come_in_any_order(name: str, seed: int) -> None:
     assert np.where(block.full_valid, block.values, block.values.dtype.type(0)).tobytes() == expected.values.tobytes()
 
 
-@pytest.mark.parametrize("name", ["sobel", "opening", "remove_small", "chained"])
+@pytest.mark.parametrize("name", ["sobel", "opening", "remove_small", "chained", *scene_cases.FUSED])
 def test_both_tiers_give_the_same_bytes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     results = []
     for tier in ("interpreted", "compiled"):
