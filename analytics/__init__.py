@@ -11,6 +11,7 @@ if _TYPE_CHECKING:
     from .classify import METHODS, Classifier, train_classifier
     from .clusters import CLUSTERERS, train_clusterer
     from .few_shot import FewShotReport, few_shot_report
+    from .indices import catalogue
     from .tree_text import decision_tree
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Change",
     "Classifier",
     "FewShotReport",
+    "catalogue",
     "change_threshold",
     "decision_tree",
     "detect_change",
@@ -33,6 +35,7 @@ _HOMES = {
     "classify": ("METHODS", "Classifier", "train_classifier"),
     "clusters": ("CLUSTERERS", "train_clusterer"),
     "few_shot": ("FewShotReport", "few_shot_report"),
+    "indices": ("catalogue",),
     "tree_text": ("decision_tree",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

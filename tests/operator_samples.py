@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import scene_cases
 from sample_images import blobs, classes, noise, odd_noise
 
 import esd
@@ -99,6 +100,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "aspect_on_grid": (30.0, 30.0, "horn"),
     "hillshade_on_grid": (30.0, 30.0, 315.0, 45.0, "horn", 1.0),
     "curvature_on_grid": (30.0, 30.0, "profile", 1.0),
+    **scene_cases.ARGUMENTS,
 }
 """Arguments of those that need some, after their images."""
 
@@ -123,7 +125,7 @@ MADE: dict[str, Callable[[Image], Image]] = {
 def candidates(cube: Cube) -> list[Image]:
     decoded = cube.image(2004).decode()
     made = (odd_noise(20, 24), classes(20, 24), noise(20, 24), blobs(20, 24))
-    return [*made, cube.image(2004), odd_noise(20, 24).first(), decoded]
+    return [*made, cube.image(2004), scene_cases.series(20, 24), odd_noise(20, 24).first(), decoded]
 
 
 def call_of(name: str, cube: Cube, objects: Mapping[str, Any]) -> Image:
