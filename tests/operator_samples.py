@@ -83,6 +83,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "matrix_lu": ("l",),
     "mask_qa": ("sentinel2_scl", ("snow",)),
     "fill_gaps": (2,),
+    "displacement": (60.0,),
+    "register": (60.0,),
     "change_proj": GRID[:2],
     "translate": (15.0, -7.0),
     "reduce_resolution": (3,),

@@ -27,6 +27,8 @@ CASES: dict[str, Callable[[], Image]] = {
     "displace_on_grid": lambda: odd_noise(ROWS, COLUMNS).displace(odd_noise(ROWS, COLUMNS).first() * 30, 60, "nearest"),
     "fill_gaps": lambda: odd_noise(ROWS, COLUMNS).fill_gaps(3),
     "fill_gaps nearest": lambda: classes(ROWS, COLUMNS).fill_gaps(2, "nearest"),
+    "cross_correlation": lambda: noise(ROWS, COLUMNS).cross_correlation(noise(ROWS, COLUMNS, seed=2).focal_mean(1), 2),
+    "register": lambda: noise(ROWS, COLUMNS).register(noise(ROWS, COLUMNS, 0.1, seed=3), 60),
     "focal_mean": lambda: odd_noise(ROWS, COLUMNS).focal_mean(3, "circle"),
     "focal_sum": lambda: odd_noise(ROWS, COLUMNS).focal_sum(2, "diamond"),
     "focal_count": lambda: odd_noise(ROWS, COLUMNS).focal_count(4),
