@@ -33,15 +33,18 @@ from .change import Calibration, Change, change_threshold, detect_change
 from .classify import METHODS, Classifier, train_classifier
 from .clusters import CLUSTERERS, train_clusterer
 from .few_shot import FewShotReport, few_shot_report
+from .regressors import REGRESSORS, Regressor, train_maxent, train_regressor
 from .tree_text import decision_tree
 
 __all__ = [
     "CLUSTERERS",
     "METHODS",
+    "REGRESSORS",
     "Calibration",
     "Change",
     "Classifier",
     "FewShotReport",
+    "Regressor",
     "accuracy",
     "arithmetic",
     "arrays",
@@ -73,6 +76,8 @@ __all__ = [
     "texture",
     "train_classifier",
     "train_clusterer",
+    "train_maxent",
+    "train_regressor",
     "trends",
     "trigonometric",
 ]

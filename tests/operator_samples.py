@@ -80,8 +80,9 @@ def call_of(name: str, cube: Cube, objects: Mapping[str, Any]) -> Image:
     """Return an operator applied to the first of some images that it takes. Raises its error where it takes none."""
     declared = esd.get_operator(name)
     arguments = ARGUMENTS.get(name, ())
-    if "classifier" in declared.signature.parameters:
-        arguments = (objects["classifier"],)
+    for model in ("classifier", "regressor"):
+        if model in declared.signature.parameters:
+            arguments = (objects[model],)
     error: EsdError | None = None
     for image in candidates(cube):
         try:
