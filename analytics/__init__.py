@@ -23,6 +23,7 @@ from . import (
     robust,
     special,
     spectral,
+    spectral_regions,
     temporal,
     terrain,
     texture,
@@ -32,9 +33,10 @@ from . import (
 from .change import Calibration, Change, change_threshold, detect_change
 from .classify import METHODS, Classifier, train_classifier
 from .clusters import CLUSTERERS, train_clusterer
+from .explaining import classify_features, explain, permutation_importance
 from .few_shot import FewShotReport, few_shot_report
 from .regressors import REGRESSORS, Regressor, train_maxent, train_regressor
-from .tree_text import decision_tree
+from .tree_text import decision_tree, decision_tree_ensemble
 
 __all__ = [
     "CLUSTERERS",
@@ -50,12 +52,15 @@ __all__ = [
     "arrays",
     "bits",
     "change_threshold",
+    "classify_features",
     "components",
     "convolution",
     "decision_tree",
+    "decision_tree_ensemble",
     "detect_change",
     "distributions",
     "embedding",
+    "explain",
     "few_shot_report",
     "focal",
     "functions",
@@ -65,12 +70,14 @@ __all__ = [
     "matrices",
     "morphology",
     "multivariate",
+    "permutation_importance",
     "reducers",
     "regressions",
     "remap",
     "robust",
     "special",
     "spectral",
+    "spectral_regions",
     "temporal",
     "terrain",
     "texture",

@@ -175,7 +175,7 @@ def train_maxent(
     `regress` gives the suitability, 0 to 1: of all distributions over the background whose means of the transformed features
     are those of the places found, to within `regularization` standard errors, the one of largest entropy, on the
     complementary log-log scale. `transforms` are of linear, quadratic, product and hinge; features are brought to 0..1 by
-    the background, and those outside of it count as its ends. Deterministic. Raises TableError for features that cannot be used,
+    the background, and those outside of it count as its ends. Deterministic. Raises TableError for unusable features,
     ExpressionError for other transforms. Sources: Phillips, Anderson and Schapire (2006); Phillips et al. (2017).
     """
     sha, name = _checked_training(presence, "presence", space, codec)

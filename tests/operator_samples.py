@@ -51,6 +51,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "reduce_bands": ("max",),
     "interval_mean": (20.0, 80.0),
     "histogram": (4, 0.0, 1.0),
+    "spectral_region": ((0.0, 0.0, 1.0, 0.0, 0.5, 1.0),),
     "histogram2d": ((3, 2), (0.0, -1.0), (1.0, 1.0)),
     "frequency_histogram": ((0.0, 2.0, 1.0),),
     "matrix_identity": (3,),
