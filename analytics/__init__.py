@@ -10,33 +10,45 @@ if _TYPE_CHECKING:
     from .change import Calibration, Change, change_threshold, detect_change
     from .classify import METHODS, Classifier, train_classifier
     from .clusters import CLUSTERERS, train_clusterer
+    from .explaining import classify_features, explain, permutation_importance
     from .few_shot import FewShotReport, few_shot_report
     from .indices import catalogue
-    from .tree_text import decision_tree
+    from .regressors import REGRESSORS, Regressor, train_maxent, train_regressor
+    from .tree_text import decision_tree, decision_tree_ensemble
 
 __all__ = [
     "CLUSTERERS",
     "METHODS",
+    "REGRESSORS",
     "Calibration",
     "Change",
     "Classifier",
     "FewShotReport",
+    "Regressor",
     "catalogue",
     "change_threshold",
+    "classify_features",
     "decision_tree",
+    "decision_tree_ensemble",
     "detect_change",
+    "explain",
     "few_shot_report",
+    "permutation_importance",
     "train_classifier",
     "train_clusterer",
+    "train_maxent",
+    "train_regressor",
 ]
 
 _HOMES = {
     "change": ("Calibration", "Change", "change_threshold", "detect_change"),
     "classify": ("METHODS", "Classifier", "train_classifier"),
     "clusters": ("CLUSTERERS", "train_clusterer"),
+    "explaining": ("classify_features", "explain", "permutation_importance"),
     "few_shot": ("FewShotReport", "few_shot_report"),
     "indices": ("catalogue",),
-    "tree_text": ("decision_tree",),
+    "regressors": ("REGRESSORS", "Regressor", "train_maxent", "train_regressor"),
+    "tree_text": ("decision_tree", "decision_tree_ensemble"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -24,6 +24,7 @@ from esd.operator import Tile, operator
 from esd.per_step import PerStep, rounded
 from esd.space import CubeType, Space
 
+from .features import FEATURE_SPACES, check_fits, feature_space, flat
 from .methods import FIT, METHODS, SCORES, check_options
 from .model_file import not_a_model, read_model, to_bytes, write_model
 from .scores import batches, probability, prototype_margin, standard
@@ -31,7 +32,6 @@ from .trees import TREES, fit_trees
 
 __all__ = ["FEATURE_SPACES", "METHODS", "Classifier", "standardised", "train_classifier"]
 
-FEATURE_SPACES = ("embedding", "reflectance", "value")
 MOST_CLASSES = 254
 MATRICES = "is a product of matrices, which BLAS computes faster than any code of ours"
 
@@ -238,9 +238,7 @@ def standardised(features: npt.NDArray[np.floating]) -> tuple[dict[str, npt.NDAr
 
 
 def _feature_space(_given: CubeType, args: Mapping[str, Any]) -> Space:
-    classifier = args["classifier"]
-    spaces = {"embedding": Space.EMBEDDING, "reflectance": Space.REFLECTANCE, "value": Space.NUMBER}
-    return spaces[_checked(classifier).space]
+    return feature_space(_checked(args["classifier"]))
 
 
 def _checked(classifier: Any) -> Classifier:
@@ -249,35 +247,14 @@ def _checked(classifier: Any) -> Classifier:
     return classifier
 
 
-def _fits(image: CubeType, classifier: Classifier) -> None:
-    """Raise the error that says why a classifier cannot be used on an image."""
-    if classifier.space == "embedding" and image.encoder != classifier.encoder:
-        raise EncoderError(
-            f"classify: the classifier was trained on codes of {classifier.encoder_id} ({classifier.encoder[:12]}), the "
-            f"image is of encoder {(image.encoder or 'none')[:12]}; train it again on samples of this cube"
-        )
-    given = len(image.time) * len(image.bands)
-    if given != classifier.features:
-        raise ExpressionError(
-            f"classify: the classifier was trained on {classifier.features} features, the image has {given} "
-            f"({len(image.time)} times x {len(image.bands)} bands); give it the image that the samples came from"
-        )
-
-
 def _class_rule(image: CubeType, *, classifier: Classifier) -> CubeType:
-    _fits(image, classifier)
+    check_fits("classify", image, classifier)
     return CubeType(image.grid, image.time[:1], ("class",), np.dtype(np.uint8), Space.VALUE)
 
 
 def _confidence_rule(image: CubeType, *, classifier: Classifier) -> CubeType:
-    _fits(image, classifier)
+    check_fits("classify", image, classifier)
     return CubeType(image.grid, image.time[:1], ("confidence",), np.dtype(np.float32), Space.VALUE)
-
-
-def _flat(image: Block, classifier: Classifier) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Return the features [n, d] of the pixels that are valid all over, and where those are [y, x]."""
-    whole = np.asarray(image.valid.all(axis=(0, 1)))
-    return image.values.reshape(classifier.features, *whole.shape)[:, whole].T, whole
 
 
 def _weights(args: Mapping[str, Any], _places: int) -> Doubles:
@@ -313,7 +290,7 @@ def classify(image: Block, classifier: Classifier) -> Block:
     of the features is not, or is not finite. Codes are looked up by prototypes and logistic regressions of at most 32
     classes. Raises EncoderError for embeddings of another encoder, ExpressionError for another number of features.
     """
-    features, whole = _flat(image, classifier)
+    features, whole = flat(image, classifier)
     classes = np.zeros(whole.shape, dtype=np.uint8)
     classes[whole] = classifier.classify(features)
     return Block(classes[None, None], (whole & (classes > 0))[None, None])
@@ -326,7 +303,7 @@ def classify_confidence(image: Block, classifier: Classifier) -> Block:
     The probability of a logistic classifier, the share of the votes of a kNN, half of the distance between the two best
     cosines of prototypes. Not valid where any of the features is not, or is not finite. Raises as `classify` does.
     """
-    features, whole = _flat(image, classifier)
+    features, whole = flat(image, classifier)
     confidence = np.zeros(whole.shape, dtype=np.float32)
     classes, confidence[whole] = classifier.predict(features)
     valid = whole.copy()

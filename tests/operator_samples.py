@@ -68,6 +68,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "reduce_bands": ("max",),
     "interval_mean": (20.0, 80.0),
     "histogram": (4, 0.0, 1.0),
+    "spectral_region": ((0.0, 0.0, 1.0, 0.0, 0.5, 1.0),),
     "histogram2d": ((3, 2), (0.0, -1.0), (1.0, 1.0)),
     "frequency_histogram": ((0.0, 2.0, 1.0),),
     "matrix_identity": (3,),
@@ -134,8 +135,9 @@ def call_of(name: str, cube: Cube, objects: Mapping[str, Any]) -> Image:
     """Return an operator applied to the first of some images that it takes. Raises its error where it takes none."""
     declared = esd.get_operator(name)
     arguments = ARGUMENTS.get(name, ())
-    if "classifier" in declared.signature.parameters:
-        arguments = (objects["classifier"],)
+    for model in ("classifier", "regressor"):
+        if model in declared.signature.parameters:
+            arguments = (objects[model],)
     if name in MADE:
         return MADE[name](cube.image(2004).decode())
     error: EsdError | None = None
