@@ -22,7 +22,7 @@ from .dates import YEAR, days_of
 from .least_squares import Fit, fit_columns, fit_work, harmonic_columns, result
 from .seasons import EPOCH_DAYS, check_days, check_harmonics, fitted_type
 
-__all__ = ["cusum_boundary"]
+__all__ = ["cusum_boundary", "decimal_years"]
 
 Array = npt.NDArray[Any]
 WHOLE_SERIES = "needs all times of a pixel at once"
@@ -87,7 +87,7 @@ def _break_work(types: Sequence[CubeType], args: Mapping[str, Any], pixels: int)
     return 2 * fit_work(2 + 2 * int(args["n"]), types, pixels)
 
 
-def _years(days: Sequence[float]) -> list[float]:
+def decimal_years(days: Sequence[float]) -> list[float]:
     """Return days since 1970 as decimal years."""
     found = []
     for day in days:
@@ -108,7 +108,7 @@ def break_at(
     length = np.maximum(fit.count, 1).astype(np.float64)
     total, seen = np.zeros(spread.shape), np.zeros(spread.shape)
     moment, found = np.zeros(spread.shape), np.zeros(spread.shape, dtype=bool)
-    for place, year in enumerate(_years(days[before:]), before):
+    for place, year in enumerate(decimal_years(days[before:]), before):
         total, seen = total + rest[place], seen + known[place]
         k = (length + np.maximum(seen, 1)) / length
         border = np.sqrt(k * (k - 1) * (edge**2 + np.log(k / (k - 1))))
@@ -169,7 +169,7 @@ def ewma_at(
     mean, count = np.zeros(spread.shape), np.zeros(spread.shape)
     run, moment, onset = (np.zeros(spread.shape) for _ in range(3))
     found = np.zeros(spread.shape, dtype=bool)
-    for place, year in enumerate(_years(days[before:]), before):
+    for place, year in enumerate(decimal_years(days[before:]), before):
         here = known[place]
         mean, count = np.where(here, weight * rest[place] + (1 - weight) * mean, mean), count + here
         limit = sigmas * spread * np.sqrt(weight / (2 - weight) * (1 - (1 - weight) ** (2 * count)))

@@ -119,6 +119,11 @@ MADE: dict[str, Callable[[Image], Image]] = {
     "anomaly": lambda series: series.anomaly(series.climatology("month")),
     "break_at": lambda series: series.break_at(tuple(float(day) for day in range(36)), 20.0, 1),
     "ewma_at": lambda series: series.ewma_at(tuple(float(day) for day in range(36)), 20.0, 1),
+    "disturbance_at": lambda series: series["nir"].landtrendr(2).disturbance_at(tuple(float(day) for day in range(36))),
+    "greatest_disturbance": lambda series: series["nir"].landtrendr(2).greatest_disturbance(),
+    "landtrendr": lambda series: series["nir"].landtrendr(2, fewest=5),
+    "landtrendr_fit": lambda series: series.landtrendr_fit(series["nir"].landtrendr(2)),
+    "segments_at": lambda series: series["nir"].segments_at(tuple(float(day) for day in range(36)), 2),
     "harmonics_on": lambda series: series.harmonic_fit(1).harmonics_on((11_000.0, 11_001.5), ("a", "b")),
     "predict_harmonic": lambda series: series.harmonic_fit(2).predict_harmonic(("2006-07-01", "2007-07-01")),
 }
