@@ -10,6 +10,7 @@ import typer
 
 from esd.dekad import parse_windows
 from esd.errors import WindowError
+from esd.places import place_of
 
 from .arguments import Aoi, Encoder, MaxMemory, bytes_of, codec_named
 from .console import AsJson, command_again, count, emit, facts, fail, note, size, verb
@@ -122,7 +123,9 @@ def ingest(
         list[Path],
         typer.Argument(metavar="SCENES", help="Scenes (folders, tarballs, files) or folders that hold them."),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="CUBE", help="Cube to make.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="CUBE", help="Cube to make: a folder, or s3://bucket/key.", parser=place_of)
+    ],
     aoi: Aoi = None,
     windows: Annotated[
         str | None,
