@@ -133,7 +133,7 @@ def _show_provenance(document: dict[str, Any], console: Console) -> None:
         ("could not be read", ", ".join(document["failed"]) or None),
     ]
     console.print(facts(rows))
-    known = {True: "yes", False: "no", None: "file is gone"}
+    known = {True: "yes", False: "no", None: "not known"}
     scenes = [
         (scene["id"], f"{100 * scene['clear_share']:.1f} %", known[scene["clear_here"]], scene["sha256"][:12])
         for scene in document["scenes"]

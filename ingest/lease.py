@@ -56,9 +56,18 @@ class Lease:
             self._tag = self.path.put(self._document(self._seconds), None)
         except ReplacedError:
             self._tag = self._take_over()
+        self._require_conditions()
         self._until = asked + self._seconds * (1 - LATE)
         threading.Thread(target=self._keep, name="lease", daemon=True).start()
         return self
+
+    def _require_conditions(self) -> None:
+        """Raise CubeError for a store that puts an object in the place of one that it is not told to replace."""
+        try:
+            self.path.put(self._document(0), '"of-nothing"')
+        except ReplacedError:
+            return
+        raise CubeError(f"{self.target}: its store does not keep to If-Match, which one writer at a time needs; use another")
 
     def _document(self, seconds: float) -> bytes:
         """Return what the lease says: no two are the same, so that each has its own tag."""

@@ -7,7 +7,6 @@ scenes, a full disk.
 from __future__ import annotations
 
 import glob
-import importlib.metadata
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from esd.shards import remove_partial_files
 from .ledger import Ledger, Run, ledger_path
 from .ledger_place import opened_ledger, write_lock
 from .plan import IngestPlan
-from .provenance import settings_hash
+from .provenance import origin_of
 from .readers import Failure
 from .scene import Scene
 
@@ -55,11 +54,7 @@ class Session:
     @property
     def origin(self) -> dict[str, object]:
         """What is the same for all blocks of the run: software, encoder, and the hash of its settings."""
-        return {
-            "software": f"esd-toolkit {importlib.metadata.version('esd-toolkit')}",
-            "encoder": {"id": self.cube.codec.id, "sha256": self.cube.codec.sha256},
-            "settings": settings_hash(self.run.settings),
-        }
+        return origin_of(self.cube, self.run.settings)
 
 
 @contextmanager

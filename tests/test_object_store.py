@@ -168,6 +168,17 @@ def test_the_lease_of_a_killed_writer_ends_and_one_that_is_lost_writes_nothing(y
         pass
 
 
+def test_a_store_that_puts_whatever_the_condition_is_refused(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Careless(FaultyProxy):
+        def forward(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+            return super().forward(method, path, {k: v for k, v in headers.items() if k.lower() != "if-match"}, body)
+
+    lease = Lease(address_of("c.esd.zarr"))
+    careless, refused = Careless(server, lambda _method, _number: ""), pytest.raises(CubeError, match="does not keep to If")
+    with careless.running() as address, asking(address, monkeypatch), refused, lease:
+        pass
+
+
 def test_a_ledger_that_another_wrote_is_not_overwritten(years: Path, codec: Codec) -> None:
     out = address_of("w.esd.zarr")
     run_ingest(plan_ingest([years / "2004"]), out, codec)
