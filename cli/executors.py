@@ -54,11 +54,11 @@ def _cluster(name: str) -> Iterator[Executor]:
     local = re.fullmatch(r"local:([1-9]\d*)", name)
     if local:
         options = {"dashboard_address": None, "host": "127.0.0.1", "threads_per_worker": 1, "processes": True}
-        with LocalCluster(n_workers=int(local[1]), **options) as cluster, Client(cluster) as client:  # type: ignore[no-untyped-call]  # Dask's own
+        with LocalCluster(n_workers=int(local[1]), **options) as cluster, Client(cluster) as client:
             yield DaskExecutor(client)
         return
     try:
-        client = Client(name, timeout=CONNECT)  # type: ignore[no-untyped-call]  # Dask's own
+        client = Client(name, timeout=CONNECT)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise JobError(f"no Dask scheduler answers at {name!r} ({reason}); give tcp://host:8786, or local:4") from error
