@@ -39,9 +39,9 @@ bench: $(STAMP)
 	$(BIN)/python -m pip install -q --disable-pip-version-check $(PIPFLAGS) -c constraints.txt -e '.[dask,vector]'
 	cd benchmarks && for run in graph.py codec.py codes.py "stack.py --codec lz4" "stack.py --codec zstd" batch.py regions.py; do ../$(BIN)/python bench_$$run || exit 1; done
 
-# Random graphs through both tiers, compared to the bit.
+# Random graphs through both tiers, compared to the bit; ESD_FUZZ_SEED chooses others. Half an hour on an idle core.
 fuzz: $(STAMP)
-	ESD_FUZZ_GRAPHS=100000 $(BIN)/python -m pytest tests/test_compiled.py -k random_graphs $(ARGS)
+	ESD_FUZZ_GRAPHS=100000 $(BIN)/python -m pytest -s tests/test_compiled.py -k random_graphs $(ARGS)
 
 # Every fault 50 times at random moments, and 500 malformed inputs; prints the seed. As root the full disk is a real one.
 faults: $(STAMP)

@@ -11,7 +11,7 @@ import typer
 
 from esd.dekad import parse_windows
 from esd.errors import EsdError, GridError, MemoryLimitError, TableError, WindowError
-from esd.places import place_of
+from esd.store_paths import place_of
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox

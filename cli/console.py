@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec
 import typer
 
 from esd.errors import EsdError
-from esd.places import ObjectPath
+from esd.store_paths import ObjectPath
 
 if TYPE_CHECKING:
     from rich.console import Console

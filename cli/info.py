@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from esd.errors import CubeError, GridError
-from esd.places import place_of
+from esd.store_paths import place_of
 
 from .arguments import Grid, Window, lonlat, one_window
 from .console import AsJson, count, emit, facts, listing, number, size, verb

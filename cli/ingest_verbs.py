@@ -10,7 +10,7 @@ import typer
 
 from esd.dekad import parse_windows
 from esd.errors import WindowError
-from esd.places import place_of
+from esd.store_paths import place_of
 
 from .arguments import Aoi, Encoder, MaxMemory, bytes_of, codec_named
 from .console import AsJson, command_again, count, emit, facts, fail, note, size, verb

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import CubeError
-from .places import ObjectStoreError, Place, ReplacedError
+from .store_paths import ObjectStoreError, Place, ReplacedError
 
 __all__ = ["PlainChunks", "attributes_of", "plain_chunks", "read_plain"]
 
@@ -92,13 +92,21 @@ class PlainChunks:
             self._load(index, whole, files)
             target[...] = whole[tuple(slice(a - start, b - start) for (a, b), start in zip(shared, origin, strict=True))]
 
+    def files(self, spans: Sequence[Span]) -> set[Path]:
+        """Return the files that a box lies in, whether they are there or not."""
+        return {self._file(index) for index in self._touched(spans)}
+
+    def _file(self, index: tuple[int, ...]) -> Path:
+        """Return the file that a chunk lies in."""
+        places = index if self.shard is None else tuple(p // size for p, size in zip(index, self.shard, strict=True))
+        return self.folder.joinpath("c", *map(str, places))
+
     def _touched(self, spans: Sequence[Span]) -> Iterator[tuple[int, ...]]:
         return product(*(range(low // size, -(-high // size)) for (low, high), size in zip(spans, self.chunk, strict=True)))
 
     def _load(self, index: tuple[int, ...], target: Array, files: _Files) -> None:
         """Fill `target` with a chunk."""
-        places = index if self.shard is None else tuple(p // size for p, size in zip(index, self.shard, strict=True))
-        opened = files.open(self.folder.joinpath("c", *map(str, places)))
+        opened = files.open(self._file(index))
         if opened is None:
             target[...] = self.fill
             return

@@ -8,12 +8,13 @@ from functools import partial
 
 from .errors import WindowError
 from .image import Image, call
+from .properties import Placed
 
 __all__ = ["ImageCollection"]
 
 
 @dataclass(frozen=True)
-class ImageCollection:
+class ImageCollection(Placed):
     """Images in the order of time, usually one a window."""
 
     images: tuple[Image, ...]

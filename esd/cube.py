@@ -31,9 +31,9 @@ from .codec import Codec
 from .conventions import geobox_from_attributes
 from .errors import CubeError, EncoderError, GridError, WindowError
 from .grid import Region, region_of, tiles
-from .places import ObjectPath, Place, files_of, place_of
 from .shards import encode_shard, put_file, put_tree
 from .skeleton import ARRAYS, CHUNK, ERROR_SCALE, UNKNOWN_ERROR, VERSION, write_skeleton
+from .store_paths import ObjectPath, Place, files_of, place_of
 
 if TYPE_CHECKING:
     import zarr

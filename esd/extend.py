@@ -15,8 +15,8 @@ import numpy as np
 
 from .cube import Cube
 from .errors import WindowError
-from .places import Place, files_of
 from .shards import edit_json, encode_chunks, put_file
+from .store_paths import Place, files_of
 
 __all__ = ["add_windows", "set_provenance"]
 

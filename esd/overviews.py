@@ -20,7 +20,7 @@ from .conventions import grid_attributes
 from .errors import CubeError
 from .fsq import FSQ
 from .grid import Region, make_geobox, region_of, tiles
-from .places import Place, files_of, remove_tree
+from .store_paths import Place, files_of, remove_tree
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox

@@ -1,335 +1,252 @@
-"""Places where files lie: folders on a disk, and keys of an S3-compatible object store, which answer as paths do.
+"""Images that follow from a grid alone: coordinates, areas, random numbers, one number everywhere.
 
-An object is put whole by one request, so that a reader sees the old bytes or the new ones. What can be tried again without
-harm is: obstore itself repeats what failed with 5xx, a timeout or a dropped connection, with growing pauses. Credentials,
-endpoint and timeouts are obstore's own settings in the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, AWS_TIMEOUT, ...).
+They are leaves that carry their grid as plain arguments, so an image that has the grid is not read for them. Each number
+depends on the place of its pixel only, and so not on where tiles are cut.
 """
 
 from __future__ import annotations
 
-import io
-import os
-import shutil
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import timedelta
-from functools import lru_cache
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeVar
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from .errors import CubeError
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+
+from .block import Block
+from .errors import ExpressionError, GridError
+from .grid import Region, make_geobox
+from .hashing import hash_bits
+from .operator import Tile, operator
+from .space import CubeType, Space
+from .structure import evaluated_by_engine
 
 if TYPE_CHECKING:
-    from obstore.store import S3Store
+    from odc.geo.geobox import GeoBox
 
-__all__ = ["ObjectPath", "ObjectStoreError", "Place", "ReplacedError", "files_of", "place_of", "remove_tree", "s3_store"]
+__all__ = ["PLACES", "Number", "grid_arguments", "place"]
 
-T = TypeVar("T")
-RETRIES = 8
-"""How often obstore repeats a request that failed, after pauses that double from a tenth of a second to ten."""
-TAIL = 4096
-"""Bytes of an object's end that are read when it is opened: the index of a shard lies there."""
-PAUSES = (0.1, 1.0)
-"""Seconds before what obstore has given up on is tried once more."""
-SCHEME = "s3://"
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+Numbers = tuple[Array, Mask | None]
+"""Values [band, y, x] and where they are valid; None means everywhere."""
+Shape = tuple[float, ...]
+Number = Any
+"""A number that keeps its dtype; an argument of type float is made a float."""
 
+AREA_UNITS = {"m2": 1.0, "ha": 1e4, "km2": 1e6}
+DISTRIBUTIONS = ("uniform", "normal")
+WGS84 = "EPSG:4326"
 
-class ObjectStoreError(CubeError, OSError):
-    """An object store that does not answer, or refuses."""
 
+def grid_arguments(name: str, geobox: GeoBox | None) -> tuple[str, tuple[float, ...], tuple[int, int]]:
+    """Return a grid as plain arguments: CRS, affine transform (six numbers), rows and columns; CRS "" for none."""
+    if geobox is None:
+        raise GridError(f"{name}: a constant has no grid; use an image of a cube")
+    crs = geobox.crs
+    text = "" if crs is None else f"EPSG:{crs.epsg}" if crs.epsg else crs.proj.to_wkt()
+    rows, columns = geobox.shape
+    return text, tuple(float(number) for number in tuple(geobox.affine)[:6]), (rows, columns)
 
-class ReplacedError(ObjectStoreError):
-    """An object that is no longer the one that was opened, or not the one that was to be replaced."""
 
+def _grid_of(args: Mapping[str, Any]) -> GeoBox:
+    return make_geobox(args["shape"], Affine(*args["transform"]), args["crs"] or None)
 
-@dataclass(frozen=True)
-class ObjectStatus:
-    """What a store tells of an object, as `os.stat_result` names it; `st_ino` is its entity tag."""
 
-    st_size: int
-    st_mtime_ns: int
-    st_ino: str
+def _leaf(args: Mapping[str, Any], bands: Sequence[str], dtype: npt.DTypeLike = np.float64) -> CubeType:
+    return CubeType(_grid_of(args), ("",), tuple(bands), np.dtype(dtype), Space.VALUE)
 
 
-@dataclass(frozen=True, order=True)
-class ObjectPath:
-    """A key of a bucket, or all keys that begin with it: what `pathlib.Path` is for a disk, as far as cubes need it."""
+def _needs_crs(name: str, crs: str) -> None:
+    if not crs:
+        raise GridError(f"{name}: the grid has no coordinate system; write one into the file (gdal_edit -a_srs)")
 
-    bucket: str
-    key: str
 
-    def __str__(self) -> str:
-        return f"{SCHEME}{self.bucket}/{self.key}"
+def _work(_types: Sequence[CubeType], _args: Mapping[str, Any], pixels: int) -> int:
+    """Bytes of coordinates, before and after a transformation, and of what follows from them."""
+    return 12 * 8 * pixels
 
-    @property
-    def name(self) -> str:
-        """The last part of the key."""
-        return PurePosixPath(self.key).name
 
-    @property
-    def parent(self) -> ObjectPath:
-        """The key without its last part."""
-        return ObjectPath(self.bucket, self.key.rpartition("/")[0])
+def _centres(args: Mapping[str, Any], region: Region) -> tuple[Array, Array]:
+    """Return x and y of the pixel centres of a region."""
+    rows, columns = np.meshgrid(np.arange(region.y0, region.y1) + 0.5, np.arange(region.x0, region.x1) + 0.5, indexing="ij")
+    affine: Any = Affine(*args["transform"])
+    x, y = affine @ (columns, rows)
+    return np.asarray(x), np.asarray(y)
 
-    def __truediv__(self, part: str) -> ObjectPath:
-        return self.joinpath(part)
 
-    def joinpath(self, *parts: str) -> ObjectPath:
-        """Return the key with more parts."""
-        return ObjectPath(self.bucket, "/".join(filter(None, (self.key, *parts))))
+def _transformed(args: Mapping[str, Any], region: Region, target: str) -> Numbers:
+    """Return the coordinates of the pixel centres in another system, valid where it can show them."""
+    from pyproj import CRS, Transformer
 
-    def with_name(self, name: str) -> ObjectPath:
-        """Return the key with another last part."""
-        return self.parent / name
+    x, y = _centres(args, region)
+    source, wanted = CRS.from_user_input(args["crs"]), CRS.from_user_input(target)
+    if not source.equals(wanted, ignore_axis_order=True):
+        x, y = Transformer.from_crs(source, wanted, always_xy=True).transform(x, y)
+    values = np.stack([x, y])
+    known = np.isfinite(values).all(axis=0)
+    return np.where(known, values, 0), known
 
-    def resolve(self) -> ObjectPath:
-        """Return itself: there are no links."""
-        return self
 
-    def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
-        """Do nothing: a store has no folders."""
+def _lonlat_rule(**args: Any) -> CubeType:
+    _needs_crs("pixel_lonlat", args["crs"])
+    return _leaf(args, ("longitude", "latitude"))
 
-    def touch(self) -> None:
-        """Make an empty object."""
-        self.write_bytes(b"")
 
-    def stat(self) -> ObjectStatus:
-        """Return size, time and tag. Raises FileNotFoundError if there is no such object."""
-        import obstore
+@operator("structure", Tile.STRUCTURE, _lonlat_rule, Space.ANY, work=_work)
+def pixel_lonlat_on_grid(crs: str, transform: Shape, shape: Shape) -> Block:
+    """Longitude and latitude of the pixel centres of a grid; `pixel_lonlat` takes the grid from an image."""
+    return evaluated_by_engine(crs=crs, transform=transform, shape=shape)
 
-        meta = _asked(self, lambda: obstore.head(self._store, self.key))
-        return ObjectStatus(meta["size"], int(meta["last_modified"].timestamp() * 1e9), str(meta["e_tag"]))
 
-    def is_file(self) -> bool:
-        """Whether there is an object of this key."""
-        try:
-            self.stat()
-        except FileNotFoundError:
-            return False
-        return True
+def _coordinates_rule(**args: Any) -> CubeType:
+    from .geometry import crs_of
 
-    def is_dir(self) -> bool:
-        """Whether there are objects below this key."""
-        return next(self.below(), None) is not None
+    if args["target"]:
+        _needs_crs("pixel_coordinates", args["crs"])
+        crs_of(args["target"])
+    return _leaf(args, ("x", "y"))
 
-    def exists(self) -> bool:
-        """Whether there is an object of this key or below it."""
-        return self.is_file() or self.is_dir()
 
-    def below(self) -> Iterator[tuple[ObjectPath, int]]:
-        """Yield the objects below this key in order, each with its size."""
-        import obstore
+@operator("structure", Tile.STRUCTURE, _coordinates_rule, Space.ANY, work=_work)
+def pixel_coordinates_on_grid(crs: str, transform: Shape, shape: Shape, target: str = "") -> Block:
+    """Coordinates of the pixel centres of a grid in the system `target`, or its own; see `pixel_coordinates`."""
+    return evaluated_by_engine(crs=crs, transform=transform, shape=shape, target=target)
 
-        pages = obstore.list(self._store, f"{self.key}/" if self.key else None)
-        while (page := _asked(self, lambda: next(pages, None))) is not None:
-            yield from ((ObjectPath(self.bucket, meta["path"]), meta["size"]) for meta in page)
-
-    def iterdir(self) -> Iterator[ObjectPath]:
-        """Yield the objects directly below this key."""
-        return (file for file, _ in self.below() if file.parent == self)
-
-    def read_bytes(self) -> bytes:
-        """Return the whole object. Raises FileNotFoundError if there is none."""
-        return self.read_tagged()[0]
-
-    def read_text(self) -> str:
-        """Return the whole object as text."""
-        return self.read_bytes().decode()
-
-    def read_tagged(self) -> tuple[bytes, str]:
-        """Return the whole object and its tag."""
-        import obstore
-
-        def get() -> tuple[bytes, str]:
-            found = obstore.get(self._store, self.key)
-            return bytes(found.bytes()), str(found.meta["e_tag"])
-
-        return _asked(self, get)
-
-    def write_bytes(self, data: bytes) -> None:
-        """Put the object, whole."""
-        import obstore
-
-        _asked(self, lambda: obstore.put(self._store, self.key, data, use_multipart=False))
-
-    def put(self, data: bytes, replacing: str | None) -> str:
-        """Put the object only if its tag is `replacing`, or if there is none (None); return the new tag.
-
-        Where the answer is lost, what is there tells whether it was put: no two puts of a key may be of the same bytes.
-        Raises ReplacedError if another object is there; ObjectStoreError if the store does not answer.
-        """
-        import obstore
-
-        mode: Any = "create" if replacing is None else {"e_tag": replacing}
-
-        def put() -> str:
-            return str(obstore.put(self._store, self.key, data, mode=mode, use_multipart=False)["e_tag"])
-
-        for pause in (*PAUSES, None):
-            try:
-                return _asked(self, put, pauses=())
-            except ObjectStoreError as error:
-                there, tag = self._tagged_or_none()
-                if there == data:
-                    return str(tag)
-                if isinstance(error, ReplacedError) or tag != replacing or pause is None:
-                    raise
-            time.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
-
-    def _tagged_or_none(self) -> tuple[bytes | None, str | None]:
-        try:
-            return self.read_tagged()
-        except FileNotFoundError:
-            return None, None
-
-    def unlink(self, missing_ok: bool = False) -> None:
-        """Remove the object. Raises FileNotFoundError if there is none and `missing_ok` is not set."""
-        import obstore
-
-        if not missing_ok:
-            self.stat()
-        _asked(self, lambda: obstore.delete(self._store, self.key))
-
-    def open(self, mode: str, buffering: int = 0) -> ObjectFile:
-        """Open the object for reading bytes; ranges of it are asked for when they are read."""
-        if mode != "rb" or buffering:
-            raise CubeError(f"{self} can only be read as bytes, without a buffer")
-        return ObjectFile(self)
-
-    def get_range(self, span: tuple[int, int] | dict[str, int], tag: str | None) -> tuple[bytes, int, str]:
-        """Return bytes from and to, the size of the object and its tag. ReplacedError if that is not `tag`."""
-        import obstore
-
-        options: Any = {"range": span} if tag is None else {"range": span, "if_match": tag}
-
-        def get() -> tuple[bytes, int, str]:
-            found = obstore.get(self._store, self.key, options=options)
-            return bytes(found.bytes()), found.meta["size"], str(found.meta["e_tag"])
-
-        return _asked(self, get)
-
-    @property
-    def _store(self) -> S3Store:
-        return s3_store(self.bucket, os.getpid())
-
-
-class ObjectFile(io.RawIOBase):
-    """An object that is read in ranges; all of them are of the object as it was when it was opened."""
-
-    def __init__(self, path: ObjectPath) -> None:
-        self._path, self._place = path, 0
-        try:
-            self._tail, self._size, self._tag = path.get_range({"suffix": TAIL}, None)
-        except FileNotFoundError:
-            raise
-        except ObjectStoreError:
-            if path.stat().st_size:  # an empty object has no range
-                raise
-            self._tail, self._size, self._tag = b"", 0, ""
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return where the next byte is read."""
-        return self._place
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
-        self._place = max(0, base + offset)
-        return self._place
-
-    def readinto(self, buffer: Any) -> int:
-        """Read as many bytes as fit."""
-        end = min(self._place + len(buffer), self._size)
-        if end <= self._place:
-            return 0
-        begin = self._size - len(self._tail)
-        if self._place >= begin:
-            data = self._tail[self._place - begin : end - begin]
-        else:
-            data = self._path.get_range((self._place, end), self._tag)[0]
-        buffer[: len(data)] = data
-        self._place += len(data)
-        return len(data)
-
-
-Place = Path | ObjectPath
-
-
-def place_of(path: str | Path | ObjectPath) -> Place:
-    """Return where a text leads: "s3://bucket/key", or a path of this machine. Raises CubeError for other addresses."""
-    if isinstance(path, str) and "://" in path:
-        bucket, _, key = path.removeprefix(SCHEME).partition("/")
-        if not path.startswith(SCHEME) or not bucket or not key.strip("/"):
-            raise CubeError(
-                f"{path} is no place for a cube; give a folder, or an address such as s3://bucket/region.esd.zarr"
-            )
-        return ObjectPath(bucket, "/".join(filter(None, key.split("/"))))
-    return path if isinstance(path, ObjectPath) else Path(path)
-
-
-@lru_cache(maxsize=16)
-def s3_store(bucket: str, _process: int = 0, prefix: str | None = None) -> S3Store:
-    """Return obstore's store of a bucket, set up from the environment. Raises CubeError if obstore is not installed."""
-    try:
-        from obstore.store import S3Store
-    except ImportError as error:
-        raise CubeError("object stores need obstore; install the extra: pip install 'esd-toolkit[s3]'") from error
-    plain = os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", "")).startswith("http://")
-    backoff: Any = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=10), "base": 2}
-    return S3Store(
-        bucket,
-        prefix=prefix,
-        client_options={"allow_http": True} if plain else None,
-        retry_config={"max_retries": RETRIES, "backoff": backoff, "retry_timeout": timedelta(minutes=2)},
-    )
-
-
-def _asked(place: ObjectPath, ask: Callable[[], T], pauses: tuple[float, ...] | None = None) -> T:
-    """Ask a store, again after each of the pauses; say in one line what is wrong with it."""
-    from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
-
-    for pause in (*(PAUSES if pauses is None else pauses), None):
-        try:
-            return ask()
-        except (AlreadyExistsError, PreconditionError) as error:
-            raise ReplacedError(f"{place} was written by another process meanwhile; try again") from error
-        except FileNotFoundError as error:
-            raise FileNotFoundError(2, "no such object, or no such bucket", str(place)) from error
-        except BaseError as error:
-            if pause is None:
-                reason = " ".join(str(error).split())[:160]
-                raise ObjectStoreError(
-                    f"{place}: {reason}; check the AWS_ settings and the network, then try again"
-                ) from error
-        time.sleep(pause)
-    raise AssertionError("the last attempt returns or raises")
-
-
-def files_of(place: Place) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Yield the files below a place, each as its names from there on, and its size in bytes."""
-    if isinstance(place, ObjectPath):
-        yield from ((tuple(file.key[len(place.key) + 1 :].split("/")), size) for file, size in place.below())
-        return
-    for file in place.rglob("*"):
-        if file.is_file():
-            yield file.relative_to(place).parts, file.stat().st_size
-
-
-def remove_tree(place: Place) -> None:
-    """Remove all files below a place; nothing if there are none. Of a cube its root goes first, so that nobody opens it."""
-    if not isinstance(place, ObjectPath):
-        shutil.rmtree(place, ignore_errors=True)
-        return
-    (place / "zarr.json").unlink(missing_ok=True)
-    for file in [file for file, _ in place.below()]:
-        file.unlink(missing_ok=True)
+
+def _coordinates(args: Mapping[str, Any], region: Region) -> Numbers:
+    if args["target"]:
+        return _transformed(args, region, args["target"])
+    return np.stack(_centres(args, region)), None
+
+
+def _area_rule(**args: Any) -> CubeType:
+    _needs_crs("pixel_area", args["crs"])
+    if args["unit"] not in AREA_UNITS:
+        raise ExpressionError(f"pixel_area: unit={args['unit']!r} is not one of {', '.join(AREA_UNITS)}")
+    given = _leaf(args, ("area",))
+    turned = args["transform"][1] != 0 or args["transform"][3] != 0
+    if given.grid is not None and given.grid.crs is not None and not given.grid.crs.projected and turned:
+        raise GridError("pixel_area: the grid of degrees is turned; .reproject_to a north-up one first")
+    return given
+
+
+@operator("structure", Tile.STRUCTURE, _area_rule, Space.ANY, work=_work)
+def pixel_area_on_grid(crs: str, transform: Shape, shape: Shape, unit: str = "m2") -> Block:
+    """Area of the pixels of a grid on the ellipsoid; `pixel_area` takes the grid from an image."""
+    return evaluated_by_engine(crs=crs, transform=transform, shape=shape, unit=unit)
+
+
+def _zone(latitude: Array, axis: float, eccentricity: float) -> Array:
+    """Return the area on an ellipsoid between the equator and a latitude (radians), a radian of longitude wide.
+
+    Source: Snyder (1987), Map Projections: A Working Manual, equation 3-12.
+    """
+    sine = np.sin(latitude)
+    if eccentricity == 0:
+        return axis**2 * sine
+    e = eccentricity
+    round_ = sine / (1 - (e * sine) ** 2) + np.arctanh(e * sine) / e
+    return np.asarray(axis**2 * (1 - e**2) / 2 * round_)
+
+
+def _area_in_degrees(args: Mapping[str, Any], region: Region, ellipsoid: Any) -> Array:
+    width, _turn, _left, _skew, height, top = args["transform"]
+    edges = np.radians(np.clip(top + np.arange(region.y0, region.y1 + 1) * height, -90, 90))
+    zone = _zone(edges, ellipsoid.semi_major_metre, _eccentricity(ellipsoid))
+    rows = np.abs(np.diff(zone)) * math.radians(abs(width))
+    return np.repeat(rows[:, None], region.shape[1], axis=1)
+
+
+def _eccentricity(ellipsoid: Any) -> float:
+    flattening = 1 / ellipsoid.inverse_flattening if ellipsoid.inverse_flattening else 0.0
+    return math.sqrt(flattening * (2 - flattening))
+
+
+def _of_sphere(crs: Any, latitude: Array) -> Array:
+    """Return how much larger areas on the ellipsoid are than on the sphere, where a projection takes it for one.
+
+    Web mercator does: it is the product of the two radii of curvature over that of the sphere.
+    """
+    method = crs.coordinate_operation.method_name if crs.coordinate_operation else ""
+    if not ("Pseudo" in method or "Spherical" in method):
+        return np.ones(())
+    squared = _eccentricity(crs.ellipsoid) ** 2
+    return np.asarray((1 - squared) / (1 - squared * np.sin(np.radians(latitude)) ** 2) ** 2)
+
+
+def _area(args: Mapping[str, Any], region: Region) -> Numbers:
+    """In degrees exact; in a projection the planar area over the areal scale at the pixel's centre (PROJ's factors)."""
+    from pyproj import CRS, Proj
+
+    crs = CRS.from_user_input(args["crs"])
+    if not crs.is_projected:
+        areas = _area_in_degrees(args, region, crs.ellipsoid)
+    else:
+        projection, (x, y) = Proj(crs), _centres(args, region)
+        metres = float(crs.axis_info[0].unit_conversion_factor)
+        with np.errstate(all="ignore"):
+            lon, lat = projection(x, y, inverse=True)
+            scale = np.asarray(projection.get_factors(lon, lat).areal_scale)
+            areas = abs(Affine(*args["transform"]).determinant) * metres**2 / scale * _of_sphere(crs, lat)
+    known = np.isfinite(areas) & (areas > 0)
+    return np.where(known, areas / AREA_UNITS[args["unit"]], 0)[None], known
+
+
+def _random_rule(**args: Any) -> CubeType:
+    if args["distribution"] not in DISTRIBUTIONS:
+        raise ExpressionError(f"random: distribution={args['distribution']!r} is not one of {', '.join(DISTRIBUTIONS)}")
+    if not 0 <= args["seed"] < 2**63:
+        raise ExpressionError(f"random: seed={args['seed']} must be 0 or above")
+    return _leaf(args, ("random",))
+
+
+@operator("structure", Tile.STRUCTURE, _random_rule, Space.ANY, work=_work)
+def random_on_grid(crs: str, transform: Shape, shape: Shape, seed: int = 0, distribution: str = "uniform") -> Block:
+    """Random numbers on a grid; `random` takes the grid from an image."""
+    return evaluated_by_engine(crs=crs, transform=transform, shape=shape, seed=seed, distribution=distribution)
+
+
+def _random(args: Mapping[str, Any], region: Region) -> Numbers:
+    """Hash the place on the lattice of all grids of this pixel size that fit together, so that a part of one agrees."""
+    affine = Affine(*args["transform"])
+    corner: Any = ~Affine(affine.a, affine.b, 0, affine.d, affine.e, 0) @ (affine.c, affine.f)
+    column, row = (round(float(number)) for number in corner)
+    columns = np.arange(region.x0, region.x1, dtype=np.int64)[None, :] + column
+    rows = np.arange(region.y0, region.y1, dtype=np.int64)[:, None] + row
+    share = (hash_bits((columns, rows), args["seed"]) >> np.uint64(11)).astype(np.float64)
+    if args["distribution"] == "uniform":
+        return (share * 2.0**-53)[None], None
+    from scipy.special import ndtri
+
+    return np.asarray(ndtri((share + 0.5) * 2.0**-53))[None], None
+
+
+def _constant_rule(**args: Any) -> CubeType:
+    if not isinstance(args["value"], bool | int | float):
+        raise ExpressionError(f"constant_like: value={args['value']!r} is no number")
+    return _leaf(args, ("constant",), type(args["value"]))
+
+
+@operator("structure", Tile.STRUCTURE, _constant_rule, Space.ANY)
+def constant_on_grid(value: Number, crs: str, transform: Shape, shape: Shape) -> Block:
+    """One number on a grid, valid everywhere; `constant_like` takes the grid from an image."""
+    return evaluated_by_engine(value=value, crs=crs, transform=transform, shape=shape)
+
+
+PLACES: dict[str, Callable[[Mapping[str, Any], Region], Numbers]] = {
+    "pixel_lonlat_on_grid": lambda args, region: _transformed(args, region, WGS84),
+    "pixel_coordinates_on_grid": _coordinates,
+    "pixel_area_on_grid": _area,
+    "random_on_grid": _random,
+    "constant_on_grid": lambda args, region: (np.full((1, *region.shape), args["value"]), None),
+}
+"""How each of these leaves is computed for a region of its grid."""
+
+
+def place(name: str, args: Mapping[str, Any], region: Region) -> Block:
+    """Return the block of a leaf that follows from its grid."""
+    values, known = PLACES[name](args, region)
+    valid = np.ones((1, 1, *region.shape), dtype=bool) if known is None else known[None, None]
+    return Block(values[None], valid)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import ExpressionError, GridError, TableError
+from .hashing import place_hashes as _hashes
 from .zonal import reduce_zones, walk
 
 if TYPE_CHECKING:
@@ -134,18 +135,6 @@ def _centres(grid: GeoBox, rows: npt.NDArray[Any], columns: npt.NDArray[Any]) ->
     affine: Any = grid.affine
     x, y = affine @ (columns + 0.5, rows + 0.5)
     return x, y
-
-
-def _hashes(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.uint64]:
-    """Return 64 random bits for each place. Source: SplitMix64 (Steele, Lea and Flood, 2014)."""
-    state = np.full(x.shape, seed, dtype=np.uint64)
-    for part in (x, y):
-        state ^= np.round(part * 1000).astype(np.int64).view(np.uint64)
-        state += np.uint64(0x9E3779B97F4A7C15)
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-            state = (state ^ (state >> np.uint64(shift))) * np.uint64(factor)
-        state ^= state >> np.uint64(31)
-    return state
 
 
 def sample_regions(image: Image, features: FeatureCollection, **options: Any) -> gpd.GeoDataFrame:

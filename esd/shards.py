@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .places import ObjectPath, Place
+from .store_paths import ObjectPath, Place
 
 if TYPE_CHECKING:
     import zarr

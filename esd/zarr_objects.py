@@ -1,4 +1,4 @@
-"""Zarr's own way into an object store, for what esd leaves to zarr: metadata, overviews. As patient as `places` is."""
+"""Zarr's own way into an object store, for what esd leaves to zarr: metadata, overviews. As patient as `store_paths` is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zarr.storage import ObjectStore
 
-from .places import PAUSES, ObjectPath, ObjectStoreError, s3_store
+from .store_paths import PAUSES, ObjectPath, ObjectStoreError, s3_store
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest

@@ -9,7 +9,7 @@ from pathlib import Path
 from esd.cube import Cube
 from esd.errors import CubeError, GridError, SceneError
 from esd.grid import aligned
-from esd.places import Place
+from esd.store_paths import Place
 
 from .harmonizing import require_sun
 from .ledger import Ledger, Run

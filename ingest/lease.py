@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from esd.errors import CubeError
-from esd.places import ObjectPath, ObjectStoreError, Place, ReplacedError
+from esd.store_paths import ObjectPath, ObjectStoreError, Place, ReplacedError
 
 from .lock import WriteLock
 

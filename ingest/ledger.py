@@ -21,7 +21,7 @@ import shapely
 
 from esd.errors import CubeError
 from esd.grid import Region
-from esd.places import Place
+from esd.store_paths import Place
 
 from .aoi import Area
 from .fingerprint import bytes_of, hash_of, stamp_of

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from esd.places import ObjectPath, Place
+from esd.store_paths import ObjectPath, Place
 
 from .lease import Lease, write_lock
 from .ledger import Ledger, ledger_path

@@ -23,7 +23,7 @@ from esd.dekad import step_counts
 from esd.engine.executors import Executor
 from esd.errors import SceneError
 from esd.grid import Region, region_of, sub_geobox
-from esd.places import ObjectPath, Place, place_of
+from esd.store_paths import ObjectPath, Place, place_of
 
 from .archive import Scratch
 from .filling import row_strips

@@ -19,8 +19,8 @@ from esd.codec import Codec
 from esd.cube import Cube
 from esd.errors import CubeError, WindowError
 from esd.extend import add_windows, set_provenance
-from esd.places import ObjectPath, Place, remove_tree
 from esd.shards import remove_partial_files
+from esd.store_paths import ObjectPath, Place, remove_tree
 
 from .ledger import Ledger, Run, ledger_path
 from .ledger_place import opened_ledger, write_lock

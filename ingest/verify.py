@@ -11,8 +11,8 @@ from esd.cube import Cube
 from esd.engine.executors import Executor
 from esd.errors import CubeError
 from esd.grid import Region
-from esd.places import Place, place_of
 from esd.shards import remove_partial_files
+from esd.store_paths import Place, place_of
 
 from .append import plan_of_run
 from .ledger import Ledger, ledger_path

@@ -15,6 +15,7 @@ from esd.image import Image
 __all__ = ["ARGUMENTS", "call_of", "named_operators"]
 
 KERNEL = ((1.0, 2.0, 1.0), (2.0, 4.0, 2.0), (1.0, 2.0, 1.0))
+GRID = ("EPSG:32633", (60.0, 0.0, 500_000.0, 0.0, -60.0, 5_001_200.0), (10, 12))
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "clamp": (0.1, 0.5),
     "interpolate": ((0.0, 1.0), (2.0, 5.0)),
@@ -44,7 +45,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "filter_date": ("2004-01-01", "2004-01-15"),
     "rename": ("x", "y"),
     "select": ("b",),
-    "reproject": ("EPSG:32633", (60.0, 0.0, 500_000.0, 0.0, -60.0, 5_001_200.0), (10, 12)),
+    "reproject": GRID,
     "distance": (tuple(float(i % 3) for i in range(72)),),
     "cosine_similarity": (tuple(float(i % 3) for i in range(72)),),
     "interval_mean": (20.0, 80.0),
@@ -53,6 +54,19 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "matrix_qr": ("q",),
     "matrix_svd": ("s",),
     "matrix_eigen": ("values",),
+    "change_proj": GRID[:2],
+    "translate": (15.0, -7.0),
+    "reduce_resolution": (3,),
+    "clip_to_bounds": (500_100.0, 5_000_100.0, 500_500.0, 5_000_500.0, "EPSG:32633"),
+    "displace": (60.0, "nearest"),
+    "displace_on_grid": (30.0, 30.0, 60.0, "nearest"),
+    "set_properties": (("cloud", "sensor"), (3, "TM")),
+    "constant_like": (2,),
+    "constant_on_grid": (2, *GRID),
+    "pixel_area_on_grid": GRID,
+    "pixel_lonlat_on_grid": GRID,
+    "pixel_coordinates_on_grid": GRID,
+    "random_on_grid": GRID,
     "slope_on_grid": (30.0, 30.0, "degrees", "horn", 1.0),
     "aspect_on_grid": (30.0, 30.0, "horn"),
     "hillshade_on_grid": (30.0, 30.0, 315.0, 45.0, "horn", 1.0),
@@ -69,7 +83,7 @@ def named_operators() -> list[str]:
 
 
 def candidates(cube: Cube) -> list[Image]:
-    return [odd_noise(20, 24), classes(20, 24), noise(20, 24), blobs(20, 24), cube.image(2004)]
+    return [odd_noise(20, 24), classes(20, 24), noise(20, 24), blobs(20, 24), cube.image(2004), odd_noise(20, 24).first()]
 
 
 def call_of(name: str, cube: Cube, objects: Mapping[str, Any]) -> Image:

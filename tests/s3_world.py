@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from esd.places import ObjectPath, place_of
+from esd.store_paths import ObjectPath, place_of
 
 BUCKET = "cubes"
 NEEDED = ("obstore", "moto", "flask", "flask_cors", "boto3")

@@ -18,12 +18,12 @@ from fault_world import LEFT_OUT, LONGEST, REFUSED, World, arrays_of, check_read
 from random_codecs import random_codec
 from s3_world import FaultyProxy, address_of, needs_s3, objects_of, outage, pointed_at, random_faults, s3_server
 
-from esd import places
+from esd import store_paths
 from esd.errors import CubeError
 from esd.ingest import lease, ledger_place
 from esd.ingest.ledger import ledger_path
 from esd.ingest.pipeline import run_ingest
-from esd.places import ObjectPath, remove_tree, s3_store
+from esd.store_paths import ObjectPath, remove_tree, s3_store
 
 TRIALS = int(os.environ.get("ESD_FAULTS", "2"))
 SEED = int(os.environ.get("ESD_SEED", "20261120"))
@@ -53,7 +53,12 @@ def make_there(scenes: Path, out: ObjectPath, endpoint: str, patience: int) -> N
 
     pointed_at(endpoint)
     s3_store.cache_clear()
-    places.RETRIES, places.PAUSES, lease.LEASE_SECONDS, ledger_place.SECONDS_BETWEEN = patience, (0.05,), LEASE, 0.0
+    store_paths.RETRIES, store_paths.PAUSES, lease.LEASE_SECONDS, ledger_place.SECONDS_BETWEEN = (
+        patience,
+        (0.05,),
+        LEASE,
+        0.0,
+    )
     make_cube(scenes, out)
 
 

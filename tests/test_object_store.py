@@ -29,7 +29,7 @@ from esd.ingest.pipeline import run_append, run_ingest
 from esd.ingest.plan import plan_ingest
 from esd.ingest.verify import run_verify
 from esd.ingest.workers import ProcessExecutor
-from esd.places import ObjectPath, ReplacedError, place_of, s3_store
+from esd.store_paths import ObjectPath, ReplacedError, place_of, s3_store
 
 pytestmark = [needs_s3, pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")]
 WINDOW = dt.date(2004, 1, 1)

@@ -23,6 +23,7 @@ ROWS, COLUMNS = 290, 270
 KERNEL = ((1.0, 2.0, 0.5), (0.0, 3.0, 4.0), (2.0, 0.1, 1.0))
 
 CASES: dict[str, Callable[[], Image]] = {
+    "displace_on_grid": lambda: odd_noise(ROWS, COLUMNS).displace(odd_noise(ROWS, COLUMNS).first() * 30, 60, "nearest"),
     "focal_mean": lambda: odd_noise(ROWS, COLUMNS).focal_mean(3, "circle"),
     "focal_sum": lambda: odd_noise(ROWS, COLUMNS).focal_sum(2, "diamond"),
     "focal_count": lambda: odd_noise(ROWS, COLUMNS).focal_count(4),

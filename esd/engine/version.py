@@ -8,7 +8,8 @@ from esd.cube import Cube, open_cube
 from esd.expr import Expr
 from esd.grid import Region, region_of, sub_geobox
 from esd.operator import Tile, get_operator
-from esd.places import Place
+from esd.regrid import finer
+from esd.store_paths import Place
 
 from .lower import infer
 from .plan import needed_regions
@@ -40,7 +41,9 @@ def _lines(root: Expr, region: Region) -> set[str]:
         node = nodes[key]
         if node.op == "load":
             found |= _stamps(node, needed)
-        elif node.op == "reproject":
+        elif node.op == "stored":
+            found |= {f"{file} {_stamp(file)}" for file in node.args["source"].files(needed)}
+        elif node.op in ("reproject", "reduce_resolution"):
             before = _before_reprojection(node, needed)
             found |= _lines(node.src[0], before) if before.size else set()
         elif node.op == "reduce_all" or get_operator(node.op).tile is Tile.GLOBAL:
@@ -54,6 +57,8 @@ def _before_reprojection(node: Expr, region: Region) -> Region:
     given, wanted = infer(node.src[0]).grid, infer(node).grid
     if given is None or wanted is None:
         return Region(0, 0, 0, 0)
+    if node.op == "reduce_resolution":
+        return finer(region, node.args["factor"], given)
     return footprint_region(given, sub_geobox(wanted, region))
 
 
