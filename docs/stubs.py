@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import math
 import sys
 from pathlib import Path
 from typing import Any
