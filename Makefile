@@ -47,7 +47,7 @@ fuzz: $(STAMP)
 
 # Every fault 50 times at random moments, and 500 malformed inputs; prints the seed. As root the full disk is a real one.
 faults: $(STAMP)
-	ESD_FAULTS=50 ESD_MUTATIONS=500 $(BIN)/python -m pytest -s tests/test_ingest_faults.py tests/test_ingest_workers.py tests/test_ingest_malformed.py $(ARGS)
+	ESD_FAULTS=50 ESD_MUTATIONS=500 $(BIN)/python -m pytest -s tests/test_ingest_faults.py tests/test_ingest_s3_faults.py tests/test_ingest_workers.py tests/test_ingest_malformed.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

@@ -133,6 +133,7 @@ GIVEN: dict[str, str] = {
     "reducer": "'mean'",
     "reducers": "'mean'",
     "reference": "(0.5,) * 72",
+    "regressor": "regressor",
     "second: Band": "'red'",
     "shape": "(3, 3)",
     "size": "3",
