@@ -32,6 +32,8 @@ types: $(STAMP)
 
 docs: $(STAMP)
 	if [ -n "$$ESD_OPERATORS_CSV" ]; then $(BIN)/python docs/operators_status.py "$$ESD_OPERATORS_CSV"; fi
+	$(BIN)/python docs/reference.py --check
+	$(BIN)/python docs/stubs.py --check
 	$(BIN)/python -m pytest --doctest-modules --doctest-glob='*.md' esd README.md docs
 
 # One JSON line each: ratios to C++, to xarray with dask, and of table folding. Takes minutes, best on an idle machine.
@@ -45,7 +47,7 @@ fuzz: $(STAMP)
 
 # Every fault 50 times at random moments, and 500 malformed inputs; prints the seed. As root the full disk is a real one.
 faults: $(STAMP)
-	ESD_FAULTS=50 ESD_MUTATIONS=500 $(BIN)/python -m pytest -s tests/test_ingest_faults.py tests/test_ingest_workers.py tests/test_ingest_malformed.py $(ARGS)
+	ESD_FAULTS=50 ESD_MUTATIONS=500 $(BIN)/python -m pytest -s tests/test_ingest_faults.py tests/test_ingest_s3_faults.py tests/test_ingest_workers.py tests/test_ingest_malformed.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

@@ -65,5 +65,5 @@ def __getattr__(name: str) -> _Any:
 
 
 def open(path: str | _Path) -> Cube:  # noqa: A001 - as xarray and zarr name it
-    """Open a cube. Raises CubeError if `path` is not one."""
+    """Open a cube: a folder, or s3://bucket/key of an object store. Raises CubeError if `path` is not one."""
     return _open_cube(path)

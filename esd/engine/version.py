@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 from esd.cube import Cube, open_cube
 from esd.expr import Expr
 from esd.grid import Region, region_of, sub_geobox
 from esd.operator import Tile, get_operator
 from esd.regrid import finer
+from esd.store_paths import Place
 
 from .lower import infer
 from .plan import needed_regions
@@ -62,7 +62,7 @@ def _before_reprojection(node: Expr, region: Region) -> Region:
     return footprint_region(given, sub_geobox(wanted, region))
 
 
-def _stamp(file: Path) -> str:
+def _stamp(file: Place) -> str:
     try:
         status = file.stat()
     except FileNotFoundError:
@@ -80,7 +80,7 @@ def _stamps(node: Expr, region: Region) -> set[str]:
     return lines
 
 
-def _shards(cube: Cube, node: Expr, folder: Path, region: Region) -> list[Path]:
+def _shards(cube: Cube, node: Expr, folder: Place, region: Region) -> list[Place]:
     side = cube.block
     index = [window.isoformat() for window in cube.windows].index(node.args["window"])
     middle = [] if node.args["array"] == "error" else ["0"]
