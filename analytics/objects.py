@@ -55,7 +55,7 @@ def _components_rule(image: CubeType, *, reducer: str) -> CubeType:
     return value_type(image, np.dtype(np.float64)).with_(bands=image.bands[:-1])
 
 
-@operator("objects", Tile.GLOBAL, _components_rule, work=scene_work(5))
+@operator("objects", Tile.GLOBAL, _components_rule, work=scene_work(3, 7))
 def reduce_labels(image: Scene, reducer: str) -> Whole:
     """Reduce all bands but the last by the labels of the last; `reduce_connected_components` puts them so."""
     values, valid = read_scene(image, np.float64)
@@ -186,7 +186,7 @@ def _kmeans_rule(image: CubeType, *, number: int, cell: int, seed: int) -> CubeT
     return value_type(image, INT).with_(bands=("segments",))
 
 
-@operator("objects", Tile.GLOBAL, _kmeans_rule, work=scene_work(8), example="image.decode().median().kmeans_segment(4)")
+@operator("objects", Tile.GLOBAL, _kmeans_rule, work=scene_work(3, 9), example="image.decode().median().kmeans_segment(4)")
 def kmeans_segment(image: Scene, number: int = 8, cell: int = 0, seed: int = 0) -> Whole:
     """K-means clusters of the pixels of a scene, bands scaled by their spread: band `segments`, int32, 1 to `number`.
 
@@ -204,7 +204,7 @@ def _cost_rule(image: CubeType, *, most: float) -> CubeType:
     return value_type(image, np.dtype(np.float64)).with_(bands=("cumulative_cost",))
 
 
-@operator("objects", Tile.GLOBAL, _cost_rule, work=scene_work(8))
+@operator("objects", Tile.GLOBAL, _cost_rule, work=scene_work(2, 12))
 def cost_from_bands(image: Scene, most: float) -> Whole:
     """Least cost of the first band from where the second is not 0; `cumulative_cost` puts them so."""
     values, valid = read_scene(image)
