@@ -11,7 +11,7 @@ takes; `x.f(...)` applies f to x. Where an operator wants the name of a band, a 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,8 +47,8 @@ _COMPARE: dict[type[ast.cmpop], str] = {
 _NOT_FOR_TEXT = frozenset({"load", "array", "constant", "reproject"})
 
 
-def parse(text: str, image: Image) -> Image:
-    """Return the image that a text expression makes of `image`.
+def parse(text: str, image: Image, inputs: Mapping[str, Image | float] | None = None) -> Image:
+    """Return the image that a text expression makes of `image`; a name is one of the `inputs`, or else a band.
 
     Raises ExpressionError for anything that is not a band, a number or a registered operator, and BandError for a band
     that the image lacks.
@@ -62,7 +62,7 @@ def parse(text: str, image: Image) -> Image:
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise ExpressionError(f"expression {text!r} is not understood: {reason}") from error
-    result = _Parser(text, image).read(tree.body, 0)
+    result = _Parser(text, image, inputs or {}).read(tree.body, 0)
     if not isinstance(result, Image) or result.type.grid is None:
         raise ExpressionError(f"expression {text!r} is a constant; name a band or an operator in it")
     return result
@@ -76,9 +76,10 @@ def _of_numbers(function: Callable[..., Any], name: str, left: float, right: flo
 
 
 class _Parser:
-    def __init__(self, text: str, image: Image) -> None:
+    def __init__(self, text: str, image: Image, inputs: Mapping[str, Image | float]) -> None:
         self.text = text
         self.image = image
+        self.inputs = inputs
 
     def fail(self, node: ast.AST, reason: str) -> ExpressionError:
         """Return the error that shows the piece of text that is wrong."""
@@ -92,6 +93,8 @@ class _Parser:
         match node:
             case ast.Constant(value=bool() | int() | float() | str() as value):
                 return value
+            case ast.Name(id=name) if name in self.inputs:
+                return self.inputs[name]
             case ast.Name(id=name):
                 return call("select", self.image, name)
             case ast.UnaryOp(op=ast.USub(), operand=operand):

@@ -24,6 +24,11 @@ ROWS, COLUMNS = 290, 270
 KERNEL = ((1.0, 2.0, 0.5), (0.0, 3.0, 4.0), (2.0, 0.1, 1.0))
 
 CASES: dict[str, Callable[[], Image]] = {
+    "displace_on_grid": lambda: odd_noise(ROWS, COLUMNS).displace(odd_noise(ROWS, COLUMNS).first() * 30, 60, "nearest"),
+    "fill_gaps": lambda: odd_noise(ROWS, COLUMNS).fill_gaps(3),
+    "fill_gaps nearest": lambda: classes(ROWS, COLUMNS).fill_gaps(2, "nearest"),
+    "cross_correlation": lambda: noise(ROWS, COLUMNS).cross_correlation(noise(ROWS, COLUMNS, seed=2).focal_mean(1), 2),
+    "register": lambda: noise(ROWS, COLUMNS).register(noise(ROWS, COLUMNS, 0.1, seed=3), 60),
     "focal_mean": lambda: odd_noise(ROWS, COLUMNS).focal_mean(3, "circle"),
     "focal_sum": lambda: odd_noise(ROWS, COLUMNS).focal_sum(2, "diamond"),
     "focal_count": lambda: odd_noise(ROWS, COLUMNS).focal_count(4),
@@ -56,6 +61,7 @@ CASES: dict[str, Callable[[], Image]] = {
     "remove_small": lambda: blobs(ROWS, COLUMNS).remove_small(30),
     "fill_holes": lambda: blobs(ROWS, COLUMNS, level=0.4).fill_holes(),
     "distance_transform": lambda: blobs(ROWS, COLUMNS, level=0.9).distance_transform(),
+    "otsu": lambda: odd_noise(ROWS, COLUMNS).otsu(),
     "slope_on_grid": lambda: odd_noise(ROWS, COLUMNS).slope(),
     "aspect_on_grid": lambda: odd_noise(ROWS, COLUMNS).aspect(),
     "hillshade_on_grid": lambda: noise(ROWS, COLUMNS).hillshade(z_factor=20.0),
