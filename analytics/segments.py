@@ -106,7 +106,7 @@ def snic(image: Scene, size: int = 10, compactness: float = 0.1, connectivity: i
 
     `compactness` is the difference of bands that weighs as much as `size` pixels of distance: larger ones make rounder
     segments. Every segment is connected (4 or 8 neighbours); pixels that no segment reaches are 0. Pixels are
-    taken one by one, in Python: about a minute for a million. Source: Achanta and Suesstrunk (2017).
+    taken one by one, in Python: about half a minute for a million. Source: Achanta and Suesstrunk (2017).
     """
     return each_time(image, partial(_snic, size=size, compactness=compactness, connectivity=connectivity))
 

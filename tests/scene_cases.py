@@ -45,6 +45,7 @@ TILINGS: dict[str, Callable[[], Image]] = {
     "correlate": lambda: odd_noise(ROWS, COLUMNS).correlate(KERNEL),
     "zero_crossing": lambda: odd_noise(ROWS, COLUMNS).laplacian().zero_crossing(),
     "frost_filter": lambda: noise(ROWS, COLUMNS).frost_filter(3),
+    "refined_lee": lambda: odd_noise(ROWS, COLUMNS).refined_lee(3.0),
     "lee_filter": lambda: noise(ROWS, COLUMNS).lee_filter(2, 4.0),
     "gabor": lambda: noise(ROWS, COLUMNS, share=0.001).gabor(0.3, 30.0),
     "focal_range": lambda: odd_noise(ROWS, COLUMNS).focal_range(2, "circle"),

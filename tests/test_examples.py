@@ -18,6 +18,7 @@ from esd.analytics import (
     scenes,
     segments,
     smoothing,
+    speckle,
     spectra,
 )
 from esd.analytics import windows as windows_of_pixels
@@ -25,7 +26,7 @@ from esd.cube import Cube
 from esd.image import Image
 
 MODULES = (
-    *(colors, edges, filters, flow, indices, mixtures, objects, rays, scenes, segments, smoothing, spectra),
+    *(colors, edges, filters, flow, indices, mixtures, objects, rays, scenes, segments, smoothing, speckle, spectra),
     windows_of_pixels,
 )
 EXAMPLES = {
