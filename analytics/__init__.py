@@ -37,6 +37,7 @@ from .explaining import classify_features, explain, permutation_importance
 from .few_shot import FewShotReport, few_shot_report
 from .regressors import REGRESSORS, Regressor, train_maxent, train_regressor
 from .tree_text import decision_tree, decision_tree_ensemble
+from .validation import CrossValidation, cross_validate, spatial_blocks
 
 __all__ = [
     "CLUSTERERS",
@@ -45,6 +46,7 @@ __all__ = [
     "Calibration",
     "Change",
     "Classifier",
+    "CrossValidation",
     "FewShotReport",
     "Regressor",
     "accuracy",
@@ -55,6 +57,7 @@ __all__ = [
     "classify_features",
     "components",
     "convolution",
+    "cross_validate",
     "decision_tree",
     "decision_tree_ensemble",
     "detect_change",
@@ -75,6 +78,7 @@ __all__ = [
     "regressions",
     "remap",
     "robust",
+    "spatial_blocks",
     "special",
     "spectral",
     "spectral_regions",
