@@ -100,8 +100,8 @@ def cross_validate(
     if features.ndim != 2 or len(features) != len(values) or (given is not None and given.shape != (len(values),)):
         shape = "none" if given is None else given.shape
         raise TableError(
-            f"cross_validate: features {features.shape}, {len(values)} labels and blocks {shape} do not fit; give [n, d], n, "
-            "and n"
+            f"cross_validate: features {features.shape}, {len(values)} labels and blocks {shape} do not fit; give [n, d], "
+            "n, and n"
         )
     known = values.notna().to_numpy() & np.isfinite(features).all(axis=1)
     held = None
