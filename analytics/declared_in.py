@@ -67,6 +67,7 @@ MODULES = {
     "clamp": "arithmetic",
     "classify": "classify",
     "classify_confidence": "classify",
+    "classify_probabilities": "classify",
     "climatology": "periods",
     "clip_to_bounds": "regrid",
     "closing": "morphology",
