@@ -1,90 +1,64 @@
-"""Operators and analyses: importing this package declares the operators."""
+"""Operators and analyses. What is asked for is imported, not all of it: `declared` declares every operator at once."""
 
-from . import (
-    accuracy,
-    arithmetic,
-    arrays,
-    bits,
-    breaks,
-    components,
-    composites,
-    convolution,
-    differences,
-    embedding,
-    focal,
-    functions,
-    interpolation,
-    kernel_sums,
-    kernels,
-    landtrendr,
-    logic,
-    mad,
-    matrices,
-    morphology,
-    periods,
-    reducers,
-    regressions,
-    remap,
-    seasons,
-    special,
-    spectral,
-    temporal,
-    terrain,
-    texture,
-    thresholds,
-    trends,
-    trigonometric,
-)
-from .change import Calibration, Change, change_threshold, detect_change
-from .classify import METHODS, Classifier, train_classifier
-from .clusters import CLUSTERERS, train_clusterer
-from .few_shot import FewShotReport, few_shot_report
-from .tree_text import decision_tree
+from __future__ import annotations
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+if _TYPE_CHECKING:
+    from .change import Calibration, Change, change_threshold, detect_change
+    from .classify import METHODS, Classifier, train_classifier
+    from .clusters import CLUSTERERS, train_clusterer
+    from .explaining import classify_features, explain, permutation_importance
+    from .few_shot import FewShotReport, few_shot_report
+    from .indices import catalogue
+    from .regressors import REGRESSORS, Regressor, train_maxent, train_regressor
+    from .tree_text import decision_tree, decision_tree_ensemble
 
 __all__ = [
     "CLUSTERERS",
     "METHODS",
+    "REGRESSORS",
     "Calibration",
     "Change",
     "Classifier",
     "FewShotReport",
-    "accuracy",
-    "arithmetic",
-    "arrays",
-    "bits",
-    "breaks",
+    "Regressor",
+    "catalogue",
     "change_threshold",
-    "components",
-    "composites",
-    "convolution",
+    "classify_features",
     "decision_tree",
+    "decision_tree_ensemble",
     "detect_change",
-    "differences",
-    "embedding",
+    "explain",
     "few_shot_report",
-    "focal",
-    "functions",
-    "interpolation",
-    "kernel_sums",
-    "kernels",
-    "landtrendr",
-    "logic",
-    "mad",
-    "matrices",
-    "morphology",
-    "periods",
-    "reducers",
-    "regressions",
-    "remap",
-    "seasons",
-    "special",
-    "spectral",
-    "temporal",
-    "terrain",
-    "texture",
-    "thresholds",
+    "permutation_importance",
     "train_classifier",
     "train_clusterer",
-    "trends",
-    "trigonometric",
+    "train_maxent",
+    "train_regressor",
 ]
+
+_HOMES = {
+    "change": ("Calibration", "Change", "change_threshold", "detect_change"),
+    "classify": ("METHODS", "Classifier", "train_classifier"),
+    "clusters": ("CLUSTERERS", "train_clusterer"),
+    "explaining": ("classify_features", "explain", "permutation_importance"),
+    "few_shot": ("FewShotReport", "few_shot_report"),
+    "indices": ("catalogue",),
+    "regressors": ("REGRESSORS", "Regressor", "train_maxent", "train_regressor"),
+    "tree_text": ("decision_tree", "decision_tree_ensemble"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> _Any:
+    """Import the module of a public name when it is first asked for."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(_import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,6 +9,7 @@ from functools import partial
 
 from .errors import BandError, ExpressionError, WindowError
 from .image import Image, call
+from .properties import Placed
 
 __all__ = ["ImageCollection"]
 
@@ -21,7 +22,7 @@ def _first_time(image: Image) -> str:
 
 
 @dataclass(frozen=True)
-class ImageCollection:
+class ImageCollection(Placed):
     """Images in the order of time, usually one a window.
 
     Reducers (`median()`), and operators of series such as `aggregate_period("month")`, are asked of all times together: of

@@ -80,14 +80,14 @@ class FeatureTable:
 
         A feature keeps its number whichever others are filtered away, and in every run.
         """
-        from .regions import hashes
+        from .hashing import place_hashes
 
         def step(frame: Frame) -> Frame:
             import pandas as pd
 
             ids = pd.util.hash_array(frame.index.to_numpy())
             low, high = (ids & np.uint64(0xFFFFFFFF)).astype(np.float64), (ids >> np.uint64(32)).astype(np.float64)
-            return frame.assign(**{name: (hashes(low, high, seed) >> np.uint64(11)) * 2.0**-53})
+            return frame.assign(**{name: (place_hashes(low, high, seed) >> np.uint64(11)) * 2.0**-53})
 
         return self._then(f"random_column({seed})", step)
 

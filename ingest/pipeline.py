@@ -23,6 +23,7 @@ from esd.dekad import step_counts
 from esd.engine.executors import Executor
 from esd.errors import SceneError
 from esd.grid import Region, region_of, sub_geobox
+from esd.store_paths import ObjectPath, Place, place_of
 
 from .archive import Scratch
 from .filling import row_strips
@@ -72,7 +73,7 @@ class _Silent:
 class IngestReport:
     """What an ingest has done. `bytes_in` counts the scenes without failure; `skipped` blocks were done before."""
 
-    path: Path
+    path: Place
     scenes: int
     failures: tuple[Failure, ...]
     notes: tuple[str, ...]
@@ -85,7 +86,7 @@ class IngestReport:
 
 def run_ingest(
     plan: IngestPlan,
-    out: str | Path,
+    out: str | Place,
     codec: Codec,
     progress: Progress | None = None,
     *,
@@ -100,25 +101,25 @@ def run_ingest(
     Raises CubeError if the store exists and `resume` is not set, was begun with other settings or is being written;
     SceneError, with nothing left behind, if no scene at all could be read.
     """
-    with ingest_session(plan, Path(out), codec, resume=resume) as session:
+    with ingest_session(plan, place_of(out), codec, resume=resume) as session:
         report = carry_out(session, progress, executor)
     if not report.scenes:
         if session.created:
-            discard(Path(out))
+            discard(place_of(out))
         raise SceneError(f"none of the {len(plan.scenes)} scenes can be read; the first: {report.failures[0].cause}")
     return report
 
 
 def run_append(
     plan: IngestPlan,
-    store: str | Path,
+    store: str | Place,
     progress: Progress | None = None,
     *,
     resume: bool = False,
     executor: Executor | None = None,
 ) -> IngestReport:
     """Add the windows of a plan (see `append.plan_append`) to a store, by its own encoder; else as `run_ingest`."""
-    with append_session(plan, Path(store), resume=resume) as session:
+    with append_session(plan, place_of(store), resume=resume) as session:
         return carry_out(session, progress, executor)
 
 
@@ -151,7 +152,7 @@ def _write_blocks(session: Session, hashes: Mapping[str, str], progress: Progres
     left = Counter(scene.path for task in plan.tasks for scene in task.scenes)
     skipped = 0
     with (
-        Scratch(cube.path.with_name(f".{cube.path.name}.scratch")) as scratch,
+        Scratch(_scratch_of(cube.path)) as scratch,
         # BLAS would start as many threads again in each worker, and they would only wait for one another.
         threadpool_limits(1),
     ):
@@ -167,6 +168,11 @@ def _write_blocks(session: Session, hashes: Mapping[str, str], progress: Progres
                 if not left[scene.path]:
                     scratch.release(scene.path)
     return skipped
+
+
+def _scratch_of(store: Place) -> Path | None:
+    """Return where tarballs are unpacked: beside a cube on a disk; None, a temporary folder, for an object store."""
+    return None if isinstance(store, ObjectPath) else store.with_name(f".{store.name}.scratch")
 
 
 def _run(make: MakeBlock, executor: Executor | None, progress: Progress) -> Iterator[tuple[Task, MadeBlock | None]]:
@@ -204,7 +210,7 @@ class MakeBlock:
     """
 
     plan: IngestPlan
-    store: Path
+    store: Place
     scratch: Path
     origin: Mapping[str, object]
     hashes: Mapping[str, str]

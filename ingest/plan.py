@@ -117,8 +117,13 @@ class IngestPlan:
     def disk_bytes(self, bytes_per_pixel_year: float) -> int:
         """Return the bytes of disk that the ingest may need at most: blocks as large as they get, tarballs unpacked."""
         pixels = sum(task.region.size for task in self.tasks)
+        return int(pixels * (bytes_per_pixel_year + BYTES_BESIDE_CODES)) + self.unpacked_bytes
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """Bytes of disk that compressed tarballs take unpacked, at most."""
         packed = {scene.path: scene.path.stat().st_size for scene in self.scenes if is_compressed(scene.path)}
-        return int(pixels * (bytes_per_pixel_year + BYTES_BESIDE_CODES)) + UNPACKED_SHARE * sum(packed.values())
+        return UNPACKED_SHARE * sum(packed.values())
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ scenes, a full disk.
 from __future__ import annotations
 
 import glob
-import importlib.metadata
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,11 +20,12 @@ from esd.cube import Cube
 from esd.errors import CubeError, WindowError
 from esd.extend import add_windows, set_provenance
 from esd.shards import remove_partial_files
+from esd.store_paths import ObjectPath, Place, remove_tree
 
 from .ledger import Ledger, Run, ledger_path
-from .lock import WriteLock
+from .ledger_place import opened_ledger, write_lock
 from .plan import IngestPlan
-from .provenance import settings_hash
+from .provenance import origin_of
 from .readers import Failure
 from .scene import Scene
 
@@ -53,26 +54,23 @@ class Session:
     @property
     def origin(self) -> dict[str, object]:
         """What is the same for all blocks of the run: software, encoder, and the hash of its settings."""
-        return {
-            "software": f"esd-toolkit {importlib.metadata.version('esd-toolkit')}",
-            "encoder": {"id": self.cube.codec.id, "sha256": self.cube.codec.sha256},
-            "settings": settings_hash(self.run.settings),
-        }
+        return origin_of(self.cube, self.run.settings)
 
 
 @contextmanager
-def ingest_session(plan: IngestPlan, out: Path, codec: Codec, *, resume: bool) -> Iterator[Session]:
+def ingest_session(plan: IngestPlan, out: Place, codec: Codec, *, resume: bool) -> Iterator[Session]:
     """Begin a store, or go on with one. Raises CubeError if it is there and `resume` is not set, or does not agree."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    with WriteLock(out):
+    with write_lock(out) as lock:
+        _remove_beginnings(out)
         created = not out.exists()
         if not created and not resume:
             raise CubeError(f"{out} exists already; give --resume to go on with it, or another --out")
         _require_ledger(out, created)
         if created:
             _remove_remains(out)
-        require_space(plan, codec, out.parent)
-        with Ledger(ledger_path(out)) as ledger:
+        require_space(plan, codec, out)
+        with opened_ledger(out, lock) as ledger:
             run = _run_of(plan, ledger, codec)
             if created:
                 Cube.create(out, plan.geobox, plan.windows, codec, plan.block, _provenance(plan))
@@ -80,16 +78,16 @@ def ingest_session(plan: IngestPlan, out: Path, codec: Codec, *, resume: bool) -
 
 
 @contextmanager
-def append_session(plan: IngestPlan, store: Path, *, resume: bool) -> Iterator[Session]:
+def append_session(plan: IngestPlan, store: Place, *, resume: bool) -> Iterator[Session]:
     """Add windows to a store, or go on with adding them. Raises WindowError if it has them and `resume` is not set."""
-    with WriteLock(store):
+    with write_lock(store) as lock:
         _require_ledger(store, not store.exists())
         cube = Cube.open(store)
         there = [window for window in plan.windows if window in cube.windows]
         if there and not resume:
             raise WindowError(f"window {there[0]} is in {store.name} already; give --resume to go on with it")
-        require_space(plan, cube.codec, store.parent)
-        with Ledger(ledger_path(store)) as ledger:
+        require_space(plan, cube.codec, store)
+        with opened_ledger(store, lock) as ledger:
             run = _run_of(plan, ledger, cube.codec)
             yield _settled(plan, add_windows(cube, plan.windows), ledger, run, False)
 
@@ -101,7 +99,7 @@ def _settled(plan: IngestPlan, cube: Cube, ledger: Ledger, run: Run, created: bo
     return Session(plan, cube, ledger, run, created)
 
 
-def _require_ledger(out: Path, created: bool) -> None:
+def _require_ledger(out: Place, created: bool) -> None:
     if not created and not ledger_path(out).exists():
         raise CubeError(f"{out} has no ledger beside it, so it cannot be resumed; give another --out")
 
@@ -120,24 +118,38 @@ def _run_of(plan: IngestPlan, ledger: Ledger, codec: Codec) -> Run:
     return ledger.begin(settings, plan.area, [(scene, plan.scene_bytes[scene.id]) for scene in plan.scenes])
 
 
-def discard(out: Path) -> None:
+def discard(out: Place) -> None:
     """Remove a store that holds nothing, and its ledger."""
-    shutil.rmtree(out)
+    remove_tree(out)
     _remove_remains(out)
 
 
-def _remove_remains(out: Path) -> None:
+def _remove_beginnings(out: Place) -> None:
+    """Remove an empty cube that a killed run had only partly put into an object store: it has a ledger, but no root."""
+    if isinstance(out, ObjectPath) and ledger_path(out).exists() and not (out / "zarr.json").exists():
+        remove_tree(out)
+
+
+def _remove_remains(out: Place) -> None:
     """Remove what a run leaves behind that is killed before its store exists."""
     path = ledger_path(out)
+    if isinstance(path, ObjectPath) or isinstance(out, ObjectPath):
+        path.unlink(missing_ok=True)
+        return
     for file in (path, path.with_name(path.name + ".wal")):
         file.unlink(missing_ok=True)
     for folder in out.parent.glob(f".{glob.escape(out.name)}.*.part"):
         shutil.rmtree(folder)
 
 
-def require_space(plan: IngestPlan, codec: Codec, folder: Path) -> None:
-    """Raise CubeError if the disk of a folder has less room than the plan's blocks may need at most."""
-    needed, free = plan.disk_bytes(codec.bytes_per_pixel_year), shutil.disk_usage(folder).free
+def require_space(plan: IngestPlan, codec: Codec, out: Place) -> None:
+    """Raise CubeError if a disk has less room than the plan may need at most: for blocks, and tarballs unpacked.
+
+    Of a cube in an object store only tarballs need a disk, that of temporary files.
+    """
+    folder = Path(tempfile.gettempdir()) if isinstance(out, ObjectPath) else out.parent
+    here = plan.unpacked_bytes if isinstance(out, ObjectPath) else plan.disk_bytes(codec.bytes_per_pixel_year)
+    needed, free = here, shutil.disk_usage(folder).free
     if free < needed:
         raise CubeError(
             f"{folder} has {free / 1e9:.3f} GB free and the ingest may need {needed / 1e9:.3f} GB; free space, "

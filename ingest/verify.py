@@ -6,17 +6,17 @@ import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from esd.cube import Cube
 from esd.engine.executors import Executor
 from esd.errors import CubeError
 from esd.grid import Region
 from esd.shards import remove_partial_files
+from esd.store_paths import Place, place_of
 
 from .append import plan_of_run
 from .ledger import Ledger, ledger_path
-from .lock import WriteLock
+from .ledger_place import opened_ledger, write_lock
 from .pipeline import Progress, carry_out
 from .session import Session
 
@@ -42,14 +42,14 @@ class Verified:
 
 
 def run_verify(
-    store: str | Path, progress: Progress | None = None, *, repair: bool = False, executor: Executor | None = None
+    store: str | Place, progress: Progress | None = None, *, repair: bool = False, executor: Executor | None = None
 ) -> Verified:
     """Look at every block of a store; with `repair`, make those again that are damaged, missing or not finished.
 
     What is found is returned. The scenes have to be where they were. Raises CubeError if the store is being written, has no
     ledger, is damaged beyond its blocks, or if what was repaired is still not what was written.
     """
-    with _opened(Path(store)) as (cube, ledger):
+    with _opened(place_of(store)) as (cube, ledger):
         found = _verify(cube, ledger)
         if not repair:
             return found
@@ -67,12 +67,12 @@ def run_verify(
 
 
 @contextmanager
-def _opened(store: Path) -> Iterator[tuple[Cube, Ledger]]:
+def _opened(store: Place) -> Iterator[tuple[Cube, Ledger]]:
     cube = Cube.open(store)
-    with WriteLock(store):
+    with write_lock(store) as lock:
         if not ledger_path(store).exists():
             raise CubeError(f"{store} has no ledger beside it, so there is nothing to compare with; restore the ledger")
-        with Ledger(ledger_path(store)) as ledger:
+        with opened_ledger(store, lock) as ledger:
             yield cube, ledger
 
 

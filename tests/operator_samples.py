@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import scene_cases
 from sample_images import blobs, classes, noise, odd_noise
 
 import esd
@@ -15,6 +16,7 @@ from esd.image import Image
 __all__ = ["ARGUMENTS", "call_of", "named_operators"]
 
 KERNEL = ((1.0, 2.0, 1.0), (2.0, 4.0, 2.0), (1.0, 2.0, 1.0))
+GRID = ("EPSG:32633", (60.0, 0.0, 500_000.0, 0.0, -60.0, 5_001_200.0), (10, 12))
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "clamp": (0.1, 0.5),
     "filter_calendar": (1, 1),
@@ -59,19 +61,49 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "filter_date": ("2004-01-01", "2004-01-15"),
     "rename": ("x", "y"),
     "select": ("b",),
-    "reproject": ("EPSG:32633", (60.0, 0.0, 500_000.0, 0.0, -60.0, 5_001_200.0), (10, 12)),
+    "reproject": GRID,
     "distance": (tuple(float(i % 3) for i in range(72)),),
     "cosine_similarity": (tuple(float(i % 3) for i in range(72)),),
+    "combine_reducers": (("min", "p90", "mean"),),
+    "reduce_bands": ("max",),
     "interval_mean": (20.0, 80.0),
     "histogram": (4, 0.0, 1.0),
+    "spectral_region": ((0.0, 0.0, 1.0, 0.0, 0.5, 1.0),),
+    "histogram2d": ((3, 2), (0.0, -1.0), (1.0, 1.0)),
+    "frequency_histogram": ((0.0, 2.0, 1.0),),
     "matrix_identity": (3,),
     "matrix_qr": ("q",),
     "matrix_svd": ("s",),
     "matrix_eigen": ("values",),
+    "regex_rename": ("^", "x"),
+    "slice_bands": (0, 1),
+    "array_flatten": (("p", "q"),),
+    "array_reshape": (4, 1),
+    "array_pad": ((4, 3),),
+    "array_project": ("time",),
+    "matrix_lu": ("l",),
+    "mask_qa": ("sentinel2_scl", ("snow",)),
+    "fill_gaps": (2,),
+    "displacement": (60.0,),
+    "register": (60.0,),
+    "change_proj": GRID[:2],
+    "translate": (15.0, -7.0),
+    "reduce_resolution": (3,),
+    "clip_to_bounds": (500_100.0, 5_000_100.0, 500_500.0, 5_000_500.0, "EPSG:32633"),
+    "displace": (60.0, "nearest"),
+    "displace_on_grid": (30.0, 30.0, 60.0, "nearest"),
+    "set_properties": (("cloud", "sensor"), (3, "TM")),
+    "constant_like": (2,),
+    "constant_on_grid": (2, *GRID),
+    "pixel_area_on_grid": GRID,
+    "pixel_lonlat_on_grid": GRID,
+    "pixel_coordinates_on_grid": GRID,
+    "random_on_grid": GRID,
     "slope_on_grid": (30.0, 30.0, "degrees", "horn", 1.0),
     "aspect_on_grid": (30.0, 30.0, "horn"),
     "hillshade_on_grid": (30.0, 30.0, 315.0, 45.0, "horn", 1.0),
     "curvature_on_grid": (30.0, 30.0, "profile", 1.0),
+    **scene_cases.ARGUMENTS,
 }
 """Arguments of those that need some, after their images."""
 
@@ -101,15 +133,17 @@ MADE: dict[str, Callable[[Image], Image]] = {
 
 def candidates(cube: Cube) -> list[Image]:
     decoded = cube.image(2004).decode()
-    return [odd_noise(20, 24), classes(20, 24), noise(20, 24), blobs(20, 24), cube.image(2004), decoded]
+    made = (odd_noise(20, 24), classes(20, 24), noise(20, 24), blobs(20, 24))
+    return [*made, cube.image(2004), scene_cases.series(20, 24), odd_noise(20, 24).first(), decoded]
 
 
 def call_of(name: str, cube: Cube, objects: Mapping[str, Any]) -> Image:
     """Return an operator applied to the first of some images that it takes. Raises its error where it takes none."""
     declared = esd.get_operator(name)
     arguments = ARGUMENTS.get(name, ())
-    if "classifier" in declared.signature.parameters:
-        arguments = (objects["classifier"],)
+    for model in ("classifier", "regressor"):
+        if model in declared.signature.parameters:
+            arguments = (objects[model],)
     if name in MADE:
         return MADE[name](cube.image(2004).decode())
     error: EsdError | None = None

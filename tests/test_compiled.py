@@ -44,6 +44,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 def test_random_graphs_are_equal_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     share_elementary(monkeypatch)
+    print(f"{GRAPHS} graphs from seed {SEED}")  # noqa: T201 - randomness is told
     compiled = 0
     for number in range(GRAPHS):
         image = random_graph(np.random.default_rng(SEED + number))
