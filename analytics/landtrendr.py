@@ -76,7 +76,14 @@ def _work(types: Sequence[CubeType], args: Mapping[str, Any], pixels: int) -> in
     return 8 * (2 * pixels * times + AT_ONCE * (20 * times + 3 * models * (models + 4) + 60))
 
 
-@operator("change", Tile.TIME, _rule, work=_work, interpreted=WHOLE_SERIES)
+@operator(
+    "change",
+    Tile.TIME,
+    _rule,
+    work=_work,
+    interpreted=WHOLE_SERIES,
+    example="cube.image(2004).select('nir').array_slice(0, 6).segments_at((0.0, 1.0, 2.0, 3.0, 4.0, 5.0), 2)",
+)
 def segments_at(
     image: Block,
     days: tuple[float, ...],
@@ -103,7 +110,7 @@ def segments_at(
     return Block(out.swapaxes(0, 1).reshape(shape), known)
 
 
-@composite("change", example="yearly.select('nbr').landtrendr()")
+@composite("change", example="cube.image(2004).select('nir').aggregate_period('month').landtrendr(3)")
 def landtrendr(
     image: Image,
     max_segments: int = 6,
@@ -131,7 +138,9 @@ def landtrendr(
     return call("segments_at", image, days_of("landtrendr", image.type.time), *options)
 
 
-@composite("change", example="yearly.landtrendr_fit(yearly.select('nbr').landtrendr())")
+@composite(
+    "change", example="collection.stack().landtrendr_fit(nir.array_repeat(3).rename_times(image.type.time).landtrendr())"
+)
 def landtrendr_fit(image: Image, segments: Image) -> Image:
     """All bands of an image on the segments of another: their values at the vertices, joined by straight lines.
 
@@ -158,7 +167,7 @@ def _disturbance_rule(segments: CubeType, *, days: tuple[float, ...]) -> CubeTyp
     Tile.ARRAY,
     _disturbance_rule,
     interpreted=WHOLE_SERIES,
-    example="yearly.select('nbr').landtrendr().greatest_disturbance()",
+    example="image.select('nir', 'red').rename('fitted', 'vertex').disturbance_at((0.0, 91.0, 183.0))",
 )
 def disturbance_at(segments: Block, days: tuple[float, ...]) -> Block:
     """The greatest fall of segments at some days since 1970; `greatest_disturbance` takes the days from the dates."""
@@ -179,7 +188,7 @@ def disturbance_at(segments: Block, days: tuple[float, ...]) -> Block:
     return Block(values, np.broadcast_to(known, values.shape).copy())
 
 
-@composite("change", example="yearly.select('nbr').landtrendr().greatest_disturbance()")
+@composite("change", example="cube.image(2004).select('nir').landtrendr(3).greatest_disturbance()")
 def greatest_disturbance(segments: Image) -> Image:
     """When a series of segments falls most: times "start", "duration" and "magnitude" of the band "disturbance", float64.
 

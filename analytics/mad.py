@@ -204,7 +204,7 @@ def _coefficient_work(types: Sequence[CubeType], _args: Mapping[str, Any], _pixe
     Tile.GLOBAL,
     _coefficient_rule,
     work=_coefficient_work,
-    example="image.add_bands(image.rename('b', 'g')).mad_coefficients(0)",
+    example="before['nir'].add_bands(after['nir'].rename('later')).mad_coefficients()",
 )
 def mad_coefficients(image: Scene, iterations: int = 0) -> Whole:
     """What `mad` multiplies the bands of two images by, the same at every pixel: as bands, for each time by itself.
@@ -224,7 +224,13 @@ def _apply_rule(image: CubeType, coefficients: CubeType) -> CubeType:
     return image.with_(bands=names, dtype=np.dtype(np.float64), space=Space.VALUE, encoder=None)
 
 
-@operator("change", Tile.ARRAY, _apply_rule, interpreted="sums of bands are NumPy's loops over planes, in float64")
+@operator(
+    "change",
+    Tile.ARRAY,
+    _apply_rule,
+    interpreted="sums of bands are NumPy's loops over planes, in float64",
+    example="sar.add_bands(nir).mad_variates(sar.add_bands(nir).mad_coefficients())",
+)
 def mad_variates(image: Block, coefficients: Block) -> Block:
     """The bands of two images times the numbers of `mad_coefficients`: "mad1", ... and "chi2"; `mad` explains."""
     times, bands, rows, columns = image.values.shape
@@ -239,7 +245,7 @@ def mad_variates(image: Block, coefficients: Block) -> Block:
     return Block(np.where(valid, out, 0), valid.copy())
 
 
-@composite("change", example="image_2000.mad(image_2005, 10)")
+@composite("change", example="before.select('nir', 'red').mad(after.select('nir', 'red'))")
 def mad(a: Image, b: Image, iterations: int = 0) -> Image:
     """Change as the differences of canonical variates, blind to gains and offsets: bands "mad1", "mad2", ..., "chi2".
 
