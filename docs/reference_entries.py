@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -172,6 +173,8 @@ def _run_reducer(name: str) -> Example:
     try:
         return made.run(code)
     except ExampleError as error:
+        with contextlib.suppress(ExampleError):
+            return made.run(f"(image['nir'] * 100).to_int16().reduce('{name}')")  # some count bits
         raise ExampleError(f"reducer {name!r}: {code} does not run: {error}") from error
 
 

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import inspect
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -32,18 +33,32 @@ SOURCES: dict[str, Iterable[str]] = {
 }
 """Where the names of examples come from, in order."""
 
-IMAGES = ("nir", "change", "dem", "image['nir']", "image", "water", "classes", "embedding", "before", "qa", "sar")
+IMAGES = (
+    "nir",
+    "change",
+    "dem",
+    "image['nir']",
+    "image",
+    "water",
+    "classes",
+    "coded",
+    "before",
+    "qa",
+    "sar",
+    "coded['nir']",
+)
 FIRST: dict[str, tuple[str, ...]] = {
     "array": ("image['nir']", "image"),
     "bitwise": ("classes", "qa"),
-    "embedding": ("embedding",),
+    "embedding": ("coded",),
     "logic": ("water",),
     "matrix": ("image['nir']", "image"),
     "morphology": ("water",),
     "objects": ("water",),
+    "reach": "100",
     "reducer": ("image['nir']", "image"),
     "remap": ("classes",),
-    "structure": ("embedding", "image"),
+    "structure": ("before", "image", "coded"),
     "temporal": ("image['nir']", "image"),
     "terrain": ("dem",),
 }
@@ -57,6 +72,12 @@ OTHERS = {
     "before": "after",
 }
 """What goes with an image where an operator takes two; itself where it is not named here."""
+ALIASES = {
+    r"\bclasses_20\d\d\b": "classes",
+    r"\bquality\b": "qa",
+    r"\bimage\((?!2004|2005)\d{4}\)": "image(2004)",
+}
+"""Names that declarations use for what the examples have under another."""
 FEWEST = 0.35
 """Share of the pixels of an example that have to be valid: less than the inner pixels, which a 3 x 3 window leaves."""
 
@@ -66,6 +87,7 @@ GIVEN: dict[str, str] = {
     "*columns": "'crop'",
     "*names": "'infrared'",
     "area": AREA,
+    "axis": "0",
     "base": "10",
     "bins": "4",
     "bins: tuple[float, ...]": "(0.1, 0.3)",
@@ -75,8 +97,10 @@ GIVEN: dict[str, str] = {
     "coefficients": "(1, 2, 3)",
     "column": "'tons'",
     "condition": "\"crop = 'maize'\"",
+    "connectivity": "8",
     "copies": "2",
     "crs": "'EPSG:32633'",
+    "days": "tuple(range(0, 360, 10))",
     "dtype": "'int16'",
     "end": "'2004-12-31'",
     "features": "fields",
@@ -96,20 +120,24 @@ GIVEN: dict[str, str] = {
     "longest": "50",
     "low": "0",
     "lowest": "0.1",
+    "max_offset": "60",
     "metres": "30",
     "method": "'horn'",
+    "most": "10",
     "number": "1",
     "order": "(2, 1, 0)",
     "other": "points",
     "percent": "90",
     "radius": "1",
+    "reach": "100",
     "reducer": "'mean'",
     "reducers": "'mean'",
-    "reference": "(0.5,) * 36",
+    "reference": "(0.5,) * 72",
     "second: Band": "'red'",
     "shape": "(3, 3)",
     "size": "3",
     "start": "'2004-07-01'",
+    "start: float": "200",
     "tolerance": "10",
     "transform": "(60, 0, 500_000, 0, -60, 5_000_150)",
     "units": "'degrees'",
@@ -117,6 +145,8 @@ GIVEN: dict[str, str] = {
     "values": "(1, 3)",
     "width": "30",
     "x": "(0, 0.25, 0.5)",
+    "x: float": "500_075",
+    "y: float": "5_000_075",
     "y": "(10, 20, 40)",
     "z_factor": "1",
     "azimuth": "315",
@@ -145,6 +175,10 @@ OF_METHODS: dict[str, str] = {
     "kernel_add": "kernel_add(kernel_plus(1), kernel_square(1))",
 }
 """Examples of methods and functions whose arguments do not follow from their names."""
+
+
+REFUSALS = (EsdError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, ImportError, SyntaxError)
+"""How an example fails that does not fit."""
 
 
 class ExampleError(Exception):
@@ -183,16 +217,25 @@ def _value(name: str) -> Any:
 def run(code: str) -> Example:
     """Run an example. Raises ExampleError with the reason where it does not run."""
     printed = io.StringIO()
-    tree = ast.parse(code, mode="eval")
-    needed = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    names = {name: _value(name) for name in needed if name == "np" or _source(name) is not None}
     try:
+        tree = ast.parse(code, mode="eval")
+        needed = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        names = {name: _value(name) for name in needed if name == "np" or _source(name) is not None}
         result = eval(compile(tree, "example", "eval"), names)  # noqa: S307 - our own declarations
         with contextlib.redirect_stdout(printed):
             examples.show(result)
     except NameError as error:
         raise ExampleError(f"{error}; an example may use {', '.join(examples.MADE)} and what esd exports") from error
-    except (EsdError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, ImportError) as error:
+    except (
+        EsdError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ImportError,
+        SyntaxError,
+    ) as error:
         raise ExampleError(f"{type(error).__name__}: {error}") from error
     return Example(code, printed.getvalue(), result if isinstance(result, Image) else None)
 
@@ -213,10 +256,7 @@ def of_operator(declared: Operator) -> Example | None:
     Raises ExampleError where there is none, or where the declared one does not run.
     """
     if declared.example is not None:
-        try:
-            return run(declared.example)
-        except (ExampleError, SyntaxError) as error:
-            raise ExampleError(f"operator {declared.name!r}: example={declared.example!r} does not run: {error}") from error
+        return _declared(declared.name, declared.example)
     if not declared.inputs:
         return None
     made, reasons = None, ["no image fits"]
@@ -233,6 +273,19 @@ def of_operator(declared: Operator) -> Example | None:
         why = f"no example can be made of {declared.call} ({reasons[-1]}); give it example="
         raise ExampleError(f"operator {declared.name!r}: {why}")
     return made
+
+
+def _declared(name: str, code: str) -> Example:
+    """Run a declared example: where it does not fit the image of three times, on that of a cube, decoded or as embedding."""
+    for prose, own in ALIASES.items():
+        code = re.sub(prose, own, code)
+    try:
+        return run(code)
+    except ExampleError as error:
+        for other in ("coded", "coded.decode()", "coded.embedding()"):
+            with contextlib.suppress(ExampleError):
+                return run(re.sub(r"(?<![.\w'])image\b", other, code))
+        raise ExampleError(f"operator {name!r}: example={code!r} does not run: {error}") from error
 
 
 def _tells(declared: Operator, image: Image) -> bool:

@@ -62,8 +62,10 @@ def annotation(written: Any) -> str:
 
 def default(value: Any) -> str:
     """Return a default as the stub spells it: itself where it is plain."""
-    plain = value is None or isinstance(value, bool | int | float | str | tuple)
-    return repr(value) if plain else "..."
+    try:
+        return repr(value) if ast.literal_eval(repr(value)) == value else "..."
+    except (ValueError, SyntaxError):
+        return "..."  # more than a plain value, or infinite
 
 
 def method(declared: Operator) -> str:

@@ -55,7 +55,6 @@ SPECTRA = {
     SOIL: ((11, 15, 19, 27, 34, 30), (11, 15, 19, 27, 34, 30), (11, 15, 19, 27, 34, 30)),
 }
 """Reflectance in per cent, by land cover: blue, green, red, nir, swir1, swir2 for each time."""
-GREENNESS, BRIGHTNESS, WETNESS = (-0.2, -0.1, -0.8, 1, -0.3, -0.6), (1, 1, 1, 0.6, 1, 1), (0.2, 0.2, 0.1, -0.2, -1, -1)
 
 
 def _reflectance() -> npt.NDArray[np.float32]:
@@ -101,25 +100,24 @@ def _sar() -> Image:
 
 
 def _codec() -> Any:
-    """Return a codec whose embedding is greenness, brightness and wetness, each of 5 levels."""
+    """Return a codec of six numbers a month: the six bands, less their mean, over twice their standard deviation."""
     from safetensors.numpy import save
 
     from .codec import Codec
 
-    axes = np.array([GREENNESS, BRIGHTNESS, WETNESS], dtype=np.float64).T
-    back, zero = np.linalg.pinv(axes), np.zeros((3, 6))
+    bands, unseen = np.eye(6), np.zeros((6, 6))
     tensors = {
-        "fold.weight": np.concatenate([np.concatenate([back / 3, zero], axis=1)] * 3, axis=1),
-        "fold.bias": np.zeros(3),
-        "out.weight": np.concatenate([axes] * 3),
+        "fold.weight": np.concatenate([np.concatenate([bands / 6, unseen], axis=1)] * 3, axis=1),
+        "fold.bias": np.zeros(6),
+        "out.weight": np.concatenate([bands * 2] * 3),
         "out.bias": np.zeros(18),
-        "sure.weight": np.zeros((18, 3)),
+        "sure.weight": np.zeros((18, 6)),
         "sure.bias": np.full(18, -1.0),
     }
     spec = {
         "id": "example",
         "format": 2,
-        "levels": [5, 5, 5],
+        "levels": [8, 8, 8, 5, 5, 5],
         "bands": list(BANDS),
         "steps": 12,
         "dekads": DEKADS,
@@ -155,7 +153,7 @@ def _cube() -> Cube:
     return cube
 
 
-def _embedding() -> Image:
+def _coded() -> Image:
     cube: Cube = example("cube")
     return cube.image(2004)
 
@@ -221,8 +219,8 @@ MADE: dict[str, tuple[str, Callable[[], Any]]] = {
     "forest": ("where there is forest, boolean", lambda: _plane(COVER == FOREST, "forest")),
     "qa": ("a quality band, uint16", _qa),
     "sar": ("backscatter in decibels, one band", _sar),
-    "cube": ("a cube of 2004 and 2005 with a codec of three numbers a month", _cube),
-    "embedding": ("`cube.image(2004)`: codes, which become embeddings or reflectance as operators need", _embedding),
+    "cube": ("a cube of 2004 and 2005, of codes for six numbers a month", _cube),
+    "coded": ("`cube.image(2004)`: codes, which become embeddings or reflectance as operators need", _coded),
     "collection": ("the three times as an image collection", _collection),
     "fields": ("two polygons with properties name, crop and tons", _fields),
     "points": ("two points", _points),
