@@ -92,11 +92,11 @@ class PlainChunks:
             self._load(index, whole, files)
             target[...] = whole[tuple(slice(a - start, b - start) for (a, b), start in zip(shared, origin, strict=True))]
 
-    def files(self, spans: Sequence[Span]) -> set[Path]:
+    def files(self, spans: Sequence[Span]) -> set[Place]:
         """Return the files that a box lies in, whether they are there or not."""
         return {self._file(index) for index in self._touched(spans)}
 
-    def _file(self, index: tuple[int, ...]) -> Path:
+    def _file(self, index: tuple[int, ...]) -> Place:
         """Return the file that a chunk lies in."""
         places = index if self.shard is None else tuple(p // size for p, size in zip(index, self.shard, strict=True))
         return self.folder.joinpath("c", *map(str, places))

@@ -18,6 +18,7 @@ from .grid import Region
 from .image import Image
 from .operator import Tile, operator
 from .space import CubeType, Space
+from .store_paths import Place
 from .structure import evaluated_by_engine
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Source(Protocol):
         """Bytes that reading works in beside the result."""
         ...
 
-    def files(self, region: Region) -> Iterable[Path]:
+    def files(self, region: Region) -> Iterable[Place]:
         """Return the files that a region is read from, those that are absent and would be read among them."""
         ...
 
@@ -104,7 +105,7 @@ class StoredSource:
         array = open_array(self.path, self.name)
         return 8 * int(np.prod(array.chunks)) * array.dtype.itemsize
 
-    def files(self, region: Region) -> Iterable[Path]:
+    def files(self, region: Region) -> Iterable[Place]:
         """Return the files of the chunks of a region; all files of the array where zarr alone knows its chunks."""
         folder = Path(self.path) / self.name
         chunks = plain_chunks(folder, self.stamp)
