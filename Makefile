@@ -32,6 +32,8 @@ types: $(STAMP)
 
 docs: $(STAMP)
 	if [ -n "$$ESD_OPERATORS_CSV" ]; then $(BIN)/python docs/operators_status.py "$$ESD_OPERATORS_CSV"; fi
+	$(BIN)/python docs/reference.py --check
+	$(BIN)/python docs/stubs.py --check
 	$(BIN)/python -m pytest --doctest-modules --doctest-glob='*.md' esd README.md docs
 
 # One JSON line each: ratios to C++, to xarray with dask, and of table folding. Takes minutes, best on an idle machine.

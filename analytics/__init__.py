@@ -2,46 +2,62 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
     from .change import Calibration, Change, change_threshold, detect_change
     from .classify import METHODS, Classifier, train_classifier
     from .clusters import CLUSTERERS, train_clusterer
+    from .explaining import classify_features, explain, permutation_importance
     from .few_shot import FewShotReport, few_shot_report
-    from .tree_text import decision_tree
+    from .indices import catalogue
+    from .regressors import REGRESSORS, Regressor, train_maxent, train_regressor
+    from .tree_text import decision_tree, decision_tree_ensemble
 
 __all__ = [
     "CLUSTERERS",
     "METHODS",
+    "REGRESSORS",
     "Calibration",
     "Change",
     "Classifier",
     "FewShotReport",
+    "Regressor",
+    "catalogue",
     "change_threshold",
+    "classify_features",
     "decision_tree",
+    "decision_tree_ensemble",
     "detect_change",
+    "explain",
     "few_shot_report",
+    "permutation_importance",
     "train_classifier",
     "train_clusterer",
+    "train_maxent",
+    "train_regressor",
 ]
 
 _HOMES = {
     "change": ("Calibration", "Change", "change_threshold", "detect_change"),
     "classify": ("METHODS", "Classifier", "train_classifier"),
     "clusters": ("CLUSTERERS", "train_clusterer"),
+    "explaining": ("classify_features", "explain", "permutation_importance"),
     "few_shot": ("FewShotReport", "few_shot_report"),
-    "tree_text": ("decision_tree",),
+    "indices": ("catalogue",),
+    "regressors": ("REGRESSORS", "Regressor", "train_maxent", "train_regressor"),
+    "tree_text": ("decision_tree", "decision_tree_ensemble"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _Any:
     """Import the module of a public name when it is first asked for."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(_import_module(f"{__name__}.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""Classification: nearest prototype or centre, neighbours, logistic regression, naive Bayes, trees and forests.
+"""Classification: prototypes, centres, neighbours, logistic regression, Gaussians, support vectors, networks, trees.
 
 A `Classifier` is trained on feature vectors [n, d] and is an argument of the operators `classify` and
 `classify_confidence`. Features are the whole vector of a pixel, time slowest: embeddings (steps x dims), reflectance
@@ -8,7 +8,6 @@ A `Classifier` is trained on feature vectors [n, d] and is an argument of the op
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,17 +24,16 @@ from esd.operator import Tile, operator
 from esd.per_step import PerStep, rounded
 from esd.space import CubeType, Space
 
-from .methods import FIT, METHODS, SCORES
+from .features import FEATURE_SPACES, check_fits, feature_space, flat
+from .methods import FIT, METHODS, SCORES, check_options
+from .model_file import not_a_model, read_model, to_bytes, write_model
 from .scores import batches, probability, prototype_margin, standard
 from .trees import TREES, fit_trees
 
-__all__ = ["FEATURE_SPACES", "METHODS", "Classifier", "train_classifier"]
+__all__ = ["FEATURE_SPACES", "METHODS", "Classifier", "standardised", "train_classifier"]
 
-FEATURE_SPACES = ("embedding", "reflectance", "value")
 MOST_CLASSES = 254
 MATRICES = "is a product of matrices, which BLAS computes faster than any code of ours"
-
-FORMAT = 1
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -97,9 +95,10 @@ class Classifier:
         """Classify feature vectors [n, d].
 
         Returns the class, uint8 [n] from 1, and a confidence, float32 [n] in 0..1: the probability of a logistic
-        classifier, naive Bayes or boosted trees, the share of the votes of a kNN or of trees, half of the distance between
-        the two best cosines of prototypes, how much nearer the nearest centre is than the next (not probabilities). Both are
-        0 where a feature is not finite. Raises TableError for another number of features.
+        classifier, Gaussians, a network or boosted trees, the share of the votes of a kNN or of trees, half of the distance
+        between the two best cosines of prototypes, how much nearer the nearest centre is than the next, the logistic
+        function of a support vector machine's narrowest margin (not probabilities). Both are 0 where a feature is not
+        finite. Raises TableError for another number of features.
         """
         self._check(features)
         classes = np.zeros(len(features), dtype=np.uint8)
@@ -132,11 +131,7 @@ class Classifier:
 
     def to_bytes(self) -> bytes:
         """Return the classifier as the bytes of a safetensors file with its facts as JSON in the header."""
-        from safetensors.numpy import save
-
         facts = {
-            "format": FORMAT,
-            "kind": "classifier",
             "method": self.method,
             "classes": list(self.classes),
             "space": self.space,
@@ -144,36 +139,20 @@ class Classifier:
             "encoder": {"id": self.encoder_id, "sha256": self.encoder},
             "neighbours": self.neighbours,
         }
-        return save(dict(self.arrays), {"esd": json.dumps(facts, ensure_ascii=False)})
+        return to_bytes("classifier", facts, self.arrays)
 
     def save(self, path: str | Path) -> Path:
         """Write the classifier to a file, whole or not at all. Returns its path."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.part")
-        temporary.write_bytes(self.to_bytes())
-        temporary.replace(path)
-        return path
+        return write_model(path, self.to_bytes())
 
     @classmethod
     def load(cls, path: str | Path) -> Classifier:
         """Read a classifier that `save` wrote. Raises TableError if the file is not there or not one."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-
-        path = Path(path)
-        if not path.is_file():
-            raise TableError(f"classifier file {str(path)!r} is not there; write one with Classifier.save")
-        data = path.read_bytes()
+        facts, arrays = read_model(path, "classifier")
         try:
-            arrays = load(data)
-            length = int.from_bytes(data[:8], "little")
-            facts = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["esd"])
-            if (facts["kind"], facts["format"]) != ("classifier", FORMAT):
-                raise ValueError(f"kind {facts['kind']}, format {facts['format']}")
             return _from_facts(facts, arrays)
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise TableError(f"{path.name} is not a classifier file of format {FORMAT} ({error}); train it again") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise not_a_model(path, "classifier", error) from error
 
 
 def _from_facts(facts: Mapping[str, Any], arrays: Arrays) -> Classifier:
@@ -216,34 +195,33 @@ def train_classifier(
     neighbours: int = 5,
     trees: int = 100,
     seed: int = 0,
+    **options: Any,
 ) -> Classifier:
     """Train a classifier on feature vectors [n, d] and n labels (any values; their texts become the class names, sorted).
 
     `method` is one of METHODS. All standardise the features by the training samples. Prototypes are the means of unit
     vectors, compared by cosine; neighbours (`neighbours` of them) vote by cosine; the logistic regression is scikit-learn's,
     L2 with C = 0.1; minimum_distance takes the nearest mean, naive_bayes the likeliest Gaussian; cart is one tree,
-    random_forest, extra_trees, adaboost and gradient_boost are `trees` of scikit-learn's. Deterministic for a `seed`.
+    random_forest, extra_trees, adaboost and gradient_boost are `trees` of scikit-learn's. Options of the others: svm takes
+    `cost` (1), `kernel` ("rbf", "linear") and `gamma` (1 / features); mlp `layers` (64,) and `penalty` (1e-4);
+    max_likelihood, Gaussians with covariance and no priors, `shrinkage` (0.1). Deterministic for a `seed`.
     `space` embedding needs the `codec` that the features come from. Raises TableError for features or labels that cannot be
-    used, ExpressionError for an unknown method, EncoderError for a missing codec.
+    used, ExpressionError for an unknown method or option, EncoderError for a missing codec.
     """
     names = [str(label) for label in labels]
     _check_training(features, names, method, space)
+    check_options(method, options)
     if space == "embedding" and codec is None:
         raise EncoderError("a classifier of embeddings needs their codec; give codec=cube.codec, or another space=")
     if neighbours < 1 or trees < 1:
         raise ExpressionError(f"neighbours={neighbours} and trees={trees} must be at least 1")
     classes, target = np.unique(np.array(names), return_inverse=True)
-    centre = features.mean(axis=0, dtype=np.float64)
-    spread = features.std(axis=0, dtype=np.float64)
-    scale = np.where(spread > 0, spread, 1.0)
-    arrays = {"centre": centre.astype(np.float32), "scale": scale.astype(np.float32)}
-    standard = ((features - arrays["centre"]) / arrays["scale"]).astype(np.float32)
+    arrays, standard = standardised(features)
     numbers = target.astype(np.int64)
-    fitted = (
-        fit_trees(method, standard, numbers, trees, seed)
-        if method in TREES
-        else FIT[method](standard, numbers, len(classes))
-    )
+    if method in TREES:
+        fitted = fit_trees(method, standard, numbers, trees, seed)
+    else:
+        fitted = FIT[method](standard, numbers, len(classes), **options | ({"seed": seed} if method == "mlp" else {}))
     # safetensors writes memory as it lies, and scikit-learn's coefficients lie in Fortran order.
     arrays |= {name: np.ascontiguousarray(array) for name, array in fitted.items()}
     sha, name = (codec.sha256, codec.id) if codec is not None and space == "embedding" else ("", "")
@@ -251,10 +229,16 @@ def train_classifier(
     return Classifier(method, facts, space, features.shape[1], sha, name, neighbours, arrays)
 
 
+def standardised(features: npt.NDArray[np.floating]) -> tuple[dict[str, npt.NDArray[Any]], Floats]:
+    """Return the arrays `centre` and `scale` of features [n, d], and the features standardised by them."""
+    spread = features.std(axis=0, dtype=np.float64)
+    centre = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    scale = np.where(spread > 0, spread, 1.0).astype(np.float32)
+    return {"centre": centre, "scale": scale}, ((features - centre) / scale).astype(np.float32)
+
+
 def _feature_space(_given: CubeType, args: Mapping[str, Any]) -> Space:
-    classifier = args["classifier"]
-    spaces = {"embedding": Space.EMBEDDING, "reflectance": Space.REFLECTANCE, "value": Space.NUMBER}
-    return spaces[_checked(classifier).space]
+    return feature_space(_checked(args["classifier"]))
 
 
 def _checked(classifier: Any) -> Classifier:
@@ -263,35 +247,14 @@ def _checked(classifier: Any) -> Classifier:
     return classifier
 
 
-def _fits(image: CubeType, classifier: Classifier) -> None:
-    """Raise the error that says why a classifier cannot be used on an image."""
-    if classifier.space == "embedding" and image.encoder != classifier.encoder:
-        raise EncoderError(
-            f"classify: the classifier was trained on codes of {classifier.encoder_id} ({classifier.encoder[:12]}), the "
-            f"image is of encoder {(image.encoder or 'none')[:12]}; train it again on samples of this cube"
-        )
-    given = len(image.time) * len(image.bands)
-    if given != classifier.features:
-        raise ExpressionError(
-            f"classify: the classifier was trained on {classifier.features} features, the image has {given} "
-            f"({len(image.time)} times x {len(image.bands)} bands); give it the image that the samples came from"
-        )
-
-
 def _class_rule(image: CubeType, *, classifier: Classifier) -> CubeType:
-    _fits(image, classifier)
+    check_fits("classify", image, classifier)
     return CubeType(image.grid, image.time[:1], ("class",), np.dtype(np.uint8), Space.VALUE)
 
 
 def _confidence_rule(image: CubeType, *, classifier: Classifier) -> CubeType:
-    _fits(image, classifier)
+    check_fits("classify", image, classifier)
     return CubeType(image.grid, image.time[:1], ("confidence",), np.dtype(np.float32), Space.VALUE)
-
-
-def _flat(image: Block, classifier: Classifier) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Return the features [n, d] of the pixels that are valid all over, and where those are [y, x]."""
-    whole = np.asarray(image.valid.all(axis=(0, 1)))
-    return image.values.reshape(classifier.features, *whole.shape)[:, whole].T, whole
 
 
 def _weights(args: Mapping[str, Any], _places: int) -> Doubles:
@@ -327,7 +290,7 @@ def classify(image: Block, classifier: Classifier) -> Block:
     of the features is not, or is not finite. Codes are looked up by prototypes and logistic regressions of at most 32
     classes. Raises EncoderError for embeddings of another encoder, ExpressionError for another number of features.
     """
-    features, whole = _flat(image, classifier)
+    features, whole = flat(image, classifier)
     classes = np.zeros(whole.shape, dtype=np.uint8)
     classes[whole] = classifier.classify(features)
     return Block(classes[None, None], (whole & (classes > 0))[None, None])
@@ -340,7 +303,7 @@ def classify_confidence(image: Block, classifier: Classifier) -> Block:
     The probability of a logistic classifier, the share of the votes of a kNN, half of the distance between the two best
     cosines of prototypes. Not valid where any of the features is not, or is not finite. Raises as `classify` does.
     """
-    features, whole = _flat(image, classifier)
+    features, whole = flat(image, classifier)
     confidence = np.zeros(whole.shape, dtype=np.float32)
     classes, confidence[whole] = classifier.predict(features)
     valid = whole.copy()

@@ -8,16 +8,20 @@ class [n, classes], of which the largest wins, and a confidence [n], 0 to 1.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .scores import unit_vectors
+from esd.errors import ExpressionError
+
+from .boundaries import fit_likelihood, fit_network, fit_svm, likelihood_scores, network_scores, svm_scores
+from .scores import unit_vectors, with_shares
 from .trees import TREES, tree_scores
 
-__all__ = ["FIT", "METHODS", "SCORES"]
+__all__ = ["FIT", "METHODS", "SCORES", "check_options"]
 
 REGULARIZATION = 0.1
 """scikit-learn's C. Its default of 1 overfits where features outnumber samples, as they do in few-shot work."""
@@ -47,17 +51,12 @@ def _distance_scores(features: Floats, arrays: Arrays, _neighbours: int) -> tupl
     return -away, np.asarray((second - first) / np.maximum(second, np.float32(1e-12)), dtype=np.float32)
 
 
-def _bayes_scores(features: Floats, arrays: Arrays, _neighbours: int) -> tuple[Floats, Floats]:
+def _bayes_scores(features: Floats, arrays: Arrays, _neighbours: int) -> tuple[Any, Floats]:
     """Logarithms of prior times Gaussian densities, features independent of each other."""
     numbers, scores = features.astype(np.float64), []
     for mean, variance, prior in zip(arrays["means"], arrays["variances"].astype(np.float64), arrays["priors"], strict=True):
         scores.append(prior - 0.5 * (np.log(2 * np.pi * variance).sum() + ((numbers - mean) ** 2 / variance).sum(axis=1)))
-    return _with_shares(np.stack(scores, axis=1))
-
-
-def _with_shares(scores: npt.NDArray[np.float64]) -> tuple[Any, Floats]:
-    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return scores, np.asarray(shares.max(axis=1) / shares.sum(axis=1), dtype=np.float32)
+    return with_shares(np.stack(scores, axis=1))
 
 
 def _vote_scores(features: Floats, arrays: Arrays, _neighbours: int) -> tuple[Any, Floats]:
@@ -66,13 +65,16 @@ def _vote_scores(features: Floats, arrays: Arrays, _neighbours: int) -> tuple[An
 
 
 def _boosted_scores(features: Floats, arrays: Arrays, _neighbours: int) -> tuple[Any, Floats]:
-    return _with_shares(tree_scores(features, arrays))
+    return with_shares(tree_scores(features, arrays))
 
 
-SCORES: dict[str, Callable[[Floats, Arrays, int], tuple[Floats, Floats]]] = {
+SCORES: dict[str, Callable[[Floats, Arrays, int], tuple[Any, Floats]]] = {
     "knn": _neighbour_scores,
     "minimum_distance": _distance_scores,
     "naive_bayes": _bayes_scores,
+    "max_likelihood": likelihood_scores,
+    "svm": svm_scores,
+    "mlp": network_scores,
     **{method: _boosted_scores if method == "gradient_boost" else _vote_scores for method in TREES},
 }
 METHODS = ("prototype", "logistic", *SCORES)
@@ -112,10 +114,24 @@ def _fit_bayes(features: Floats, target: npt.NDArray[np.int64], _classes: int) -
     return {"means": model.theta_, "variances": model.var_, "priors": np.log(model.class_prior_)}
 
 
-FIT: dict[str, Callable[[Floats, npt.NDArray[np.int64], int], dict[str, npt.NDArray[Any]]]] = {
+FIT: dict[str, Callable[..., dict[str, npt.NDArray[Any]]]] = {
     "prototype": _fit_prototype,
     "knn": _fit_neighbours,
     "logistic": _fit_logistic,
     "minimum_distance": _fit_centres,
     "naive_bayes": _fit_bayes,
+    "max_likelihood": fit_likelihood,
+    "svm": fit_svm,
+    "mlp": fit_network,
 }
+
+
+def check_options(method: str, options: Mapping[str, Any]) -> None:
+    """Raise ExpressionError for options that a method does not have."""
+    known = inspect.signature(FIT[method]).parameters.values() if method in FIT else ()
+    own = [p.name for p in known if p.kind is p.KEYWORD_ONLY and p.name != "seed"]
+    strange = sorted(options.keys() - set(own))
+    if strange:
+        raise ExpressionError(
+            f"classifier {method} has no option {strange[0]!r}; it takes {', '.join(own) if own else 'none of its own'}"
+        )

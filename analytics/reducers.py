@@ -1,4 +1,4 @@
-"""More reducers of time: product, truth, mode and moments; each is chunk, combine and finalize."""
+"""More reducers of time: product, truth, bits, mode, moments and directions; each is chunk, combine and finalize."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from esd.errors import ExpressionError
 from esd.image import Image, call, composite
 from esd.reducer import REDUCERS, Reducer
 
@@ -107,8 +108,50 @@ def _in_order(values: Array) -> Array:
     return total
 
 
+def _bits_final(state: State, every: bool) -> tuple[Array, Mask]:
+    values, valid = state
+    nothing = ~np.zeros((), dtype=values.dtype) if every else np.zeros((), dtype=values.dtype)
+    join = np.bitwise_and if every else np.bitwise_or
+    found, known = np.full(values.shape[1:], nothing, dtype=values.dtype), valid.any(axis=0)
+    for plane, mask in zip(values, valid, strict=True):
+        found = join(found, np.where(mask, plane, nothing))
+    return np.where(known, found, values.dtype.type(0)), known
+
+
+def _every_final(state: State) -> tuple[Array, Mask]:
+    values = state[0]
+    return np.full(values.shape[1:], len(values), dtype=np.int64), np.ones(values.shape[1:], dtype=bool)
+
+
+def _direction_final(state: State, part: str) -> tuple[Array, Mask]:
+    """Direction and length of the mean of unit vectors. Source: Mardia and Jupp (2000), section 2.3, as in SciPy."""
+    values, valid = state
+    count, known = np.maximum(valid.sum(axis=0), 1), valid.any(axis=0)
+    angles = np.where(valid, values, 0).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # an infinite angle has no direction: NaN
+        east = _in_order(np.where(valid, np.cos(angles), 0.0)) / count
+        north = _in_order(np.where(valid, np.sin(angles), 0.0)) / count
+        length = np.minimum(np.hypot(east, north), 1.0)
+    if part == "mean":
+        result = np.arctan2(north, east)
+    elif part == "variance":
+        result = 1 - length
+    else:
+        known = known & (length != 0)
+        result = np.sqrt(-2 * np.log(np.where(known, length, 1.0)))
+    return np.where(known, result + 0.0, 0).astype(_float_type(values)), known
+
+
 def _interpreted(name: str, doc: str, final: Callable[[State], tuple[Array, Mask]], keeps_space: bool = False) -> Reducer:
     return Reducer(name, doc, _whole, None, final, keeps_space, WHOLE_SERIES)
+
+
+def _bits(name: str, doc: str, every: bool) -> Reducer:
+    return Reducer(name, doc, _whole, None, partial(_bits_final, every=every), interpreted=WHOLE_SERIES, kinds="bui")
+
+
+def _direction(part: str, doc: str) -> Reducer:
+    return _interpreted(f"circular_{part}", doc, partial(_direction_final, part=part))
 
 
 def _truth(name: str, doc: str, every: bool) -> Reducer:
@@ -123,6 +166,12 @@ for _reducer in (
     _interpreted("count_distinct", "Number of different valid values; 0, and valid, for none.", _distinct_final),
     _interpreted("skew", "Skewness of the valid values (ddof 0).", partial(_moment_final, power=3)),
     _interpreted("kurtosis", "Excess kurtosis of the valid values (ddof 0).", partial(_moment_final, power=4)),
+    _interpreted("count_every", "Number of values, valid or not; always valid.", _every_final),
+    _direction("mean", "Mean direction of angles in radians, -pi to pi; 0 for angles that cancel."),
+    _direction("variance", "Circular variance of angles in radians, 0 to 1: 1 minus the length of their mean unit vector."),
+    _direction("std", "Circular standard deviation of angles in radians, sqrt(-2 ln R); not valid for angles that cancel."),
+    _bits("bitwise_and", "Bits that are set in all valid values; integers and booleans only.", every=True),
+    _bits("bitwise_or", "Bits that are set in any valid value; integers and booleans only.", every=False),
 ):
     REDUCERS[_reducer.name] = _reducer
 
@@ -139,7 +188,9 @@ def _declare(name: str, openeo: str | None = None) -> None:
 
 for _name, _openeo in (("product", "product"), ("all", "all"), ("any", "any"), ("sample_variance", "variance")):
     _declare(_name, _openeo)
-for _name in ("mode", "count_distinct", "skew", "kurtosis"):
+for _name in ("mode", "count_distinct", "skew", "kurtosis", "count_every"):
+    _declare(_name)
+for _name in ("circular_mean", "circular_variance", "circular_std"):
     _declare(_name)
 
 
@@ -147,3 +198,29 @@ for _name in ("mode", "count_distinct", "skew", "kurtosis"):
 def extrema(image: Image) -> Image:
     """Smallest and largest value over time, as two times."""
     return call("stack", call("reduce", image, "min"), call("reduce", image, "max"))
+
+
+@composite("reducer", example="image.combine_reducers(('min', 'max'))")
+def combine_reducers(image: Image, reducers: tuple[str, ...]) -> Image:
+    """Several reducers over time in one pass over the data, as bands <band>_<reducer>; see `reduce`.
+
+    The bands of the first reducer come first. Reducers are named as in `reduce`, percentiles too ("p90"). Raises
+    ExpressionError for an unknown one or none.
+    """
+    if not reducers or len(set(reducers)) != len(reducers):
+        raise ExpressionError(f"combine_reducers: reducers={tuple(reducers)} must be one or more different names")
+    parts = []
+    for reducer in reducers:
+        part = call("reduce", image, reducer)
+        parts.append(call("rename", part, *(f"{band}_{reducer}" for band in part.type.bands)))
+    return call("add_bands", *parts)
+
+
+@composite("reducer", example="image.reduce_bands('mean')")
+def reduce_bands(image: Image, reducer: str, name: str = "") -> Image:
+    """Reduce all bands to one by a named reducer, each time by itself; what is not valid does not count.
+
+    The band is called `name`, or as the reducer. Reducers are those of `reduce`.
+    """
+    turned = call("reduce", call("array_transpose", image), reducer)
+    return call("rename", call("array_transpose", turned), name or reducer)

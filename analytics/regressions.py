@@ -18,7 +18,16 @@ from esd.errors import ExpressionError
 from esd.operator import Tile, operator
 from esd.space import CubeType, Space
 
-__all__ = ["WHOLE_SERIES", "centred", "correlation_type", "in_order", "together"]
+__all__ = [
+    "WHOLE_SERIES",
+    "centred",
+    "coefficients",
+    "correlation_type",
+    "in_order",
+    "prepared",
+    "together",
+    "with_intercept",
+]
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -117,7 +126,8 @@ def histogram(image: Block, bins: int, lowest: float, highest: float) -> Block:
     return Block(counts.astype(np.int64), np.ones((1, 1, *counts.shape[2:]), dtype=bool))
 
 
-def _coefficients(name: str, images: Sequence[CubeType]) -> CubeType:
+def coefficients(name: str, images: Sequence[CubeType]) -> CubeType:
+    """Return the type of an intercept and a slope for each image after the first, as times."""
     if len(images) < 2:
         raise ExpressionError(f"{name}: give the target first, then one image or more that explain it")
     given = _paired(name, images)
@@ -125,14 +135,15 @@ def _coefficients(name: str, images: Sequence[CubeType]) -> CubeType:
     return given.with_(time=names)
 
 
-def _prepared(images: Sequence[Block]) -> tuple[Array, list[Array], list[Array], Mask]:
+def prepared(images: Sequence[Block]) -> tuple[Array, list[Array], list[Array], Mask]:
     """Return the centred target, the centred explaining series, all means (the target's first), and validity."""
     values, valid = together(images)
     apart = [centred(one, valid) for one in values]
     return apart[0][0], [x for x, _mean in apart[1:]], [mean for _x, mean in apart], valid
 
 
-def _with_intercept(slopes: Sequence[Array], means: Sequence[Array], known: Mask) -> Block:
+def with_intercept(slopes: Sequence[Array], means: Sequence[Array], known: Mask) -> Block:
+    """Return the intercept that goes with slopes of centred series, and the slopes."""
     intercept = means[0].copy()
     for slope, mean in zip(slopes, means[1:], strict=True):
         intercept = intercept - slope * mean
@@ -142,7 +153,7 @@ def _with_intercept(slopes: Sequence[Array], means: Sequence[Array], known: Mask
 
 def _least_squares(images: Sequence[Block], penalty: float) -> Block:
     """Solve the normal equations of centred series, `penalty` added to their diagonal."""
-    target, series, means, valid = _prepared(images)
+    target, series, means, valid = prepared(images)
     size = len(series)
     normal = np.stack([np.stack([in_order(a * b) for b in series], axis=-1) for a in series], axis=-2)
     normal = normal + penalty * np.eye(size)
@@ -154,13 +165,13 @@ def _least_squares(images: Sequence[Block], penalty: float) -> Block:
     known = finite & enough & (np.linalg.matrix_rank(scaled, hermitian=True) == size)
     solvable = np.where(known[..., None, None], normal, np.eye(size))
     slopes = np.linalg.solve(solvable, np.where(known[..., None, None], right, 0))[..., 0]
-    return _with_intercept([slopes[..., i] for i in range(size)], means, known)
+    return with_intercept([slopes[..., i] for i in range(size)], means, known)
 
 
 @operator(
     "reducer",
     Tile.TIME,
-    lambda *images: _coefficients("linear_regression", images),
+    lambda *images: coefficients("linear_regression", images),
     interpreted=WHOLE_SERIES,
     example="call('linear_regression', image['nir'], image['red'], image['swir1'])",
 )
@@ -175,7 +186,7 @@ def linear_regression(*images: Block) -> Block:
 def _penalized(name: str, images: Sequence[CubeType], penalty: float) -> CubeType:
     if not penalty > 0:
         raise ExpressionError(f"{name}: penalty={penalty:g} must be above 0; linear_regression has none")
-    return _coefficients(name, images)
+    return coefficients(name, images)
 
 
 @operator(
@@ -196,7 +207,7 @@ def lasso_regression(*images: Block, penalty: float = 0.1) -> Block:
     slopes; see `linear_regression`. Coordinate descent, each pixel until it stands. Source: Tibshirani (1996),
     scikit-learn's Lasso.
     """
-    target, series, means, valid = _prepared(images)
+    target, series, means, valid = prepared(images)
     count = np.maximum(valid.sum(axis=0), 1)
     squares = [in_order(x * x) / count for x in series]
     slopes = [np.zeros(target.shape[1:]) for _x in series]
@@ -215,4 +226,4 @@ def lasso_regression(*images: Block, penalty: float = 0.1) -> Block:
         moving &= change > near
         if not moving.any():
             break
-    return _with_intercept(slopes, means, np.isfinite(near) & (valid.sum(axis=0) > 0))
+    return with_intercept(slopes, means, np.isfinite(near) & (valid.sum(axis=0) > 0))

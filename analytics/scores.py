@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["batches", "probability", "prototype_margin", "standard", "unit_vectors"]
+__all__ = ["batches", "probability", "prototype_margin", "standard", "unit_vectors", "with_shares"]
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -50,3 +50,9 @@ def probability(_batch: Doubles, scores: Doubles, _arrays: Arrays) -> Doubles:
     """Return the softmax of the largest of the scores [n, classes]."""
     shares = np.exp(scores - scores.max(axis=1, keepdims=True))
     return np.asarray(1 / shares.sum(axis=1), dtype=np.float64)
+
+
+def with_shares(scores: Doubles) -> tuple[Doubles, Floats]:
+    """Return scores [n, classes], and the softmax of the largest of each."""
+    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return scores, np.asarray(shares.max(axis=1) / shares.sum(axis=1), dtype=np.float32)

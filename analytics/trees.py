@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["TREES", "fit_trees", "tree_scores"]
+__all__ = ["REGRESSION_TREES", "TREES", "fit_regression_trees", "fit_trees", "tree_scores"]
 
 Floats = npt.NDArray[np.float32]
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -54,7 +54,8 @@ def _fit_cart(features: Floats, target: npt.NDArray[np.int64], _trees: int, seed
     from sklearn.tree import DecisionTreeClassifier
 
     model = DecisionTreeClassifier(random_state=seed).fit(features, target)
-    return _packed([model.tree_], [_shares], np.zeros(int(target.max()) + 1))
+    packed = _packed([model.tree_], [_shares], np.zeros(int(target.max()) + 1))
+    return packed | {"importance": model.feature_importances_}
 
 
 def _fit_bagged(name: str) -> Callable[[Floats, npt.NDArray[np.int64], int, int], dict[str, npt.NDArray[Any]]]:
@@ -63,7 +64,8 @@ def _fit_bagged(name: str) -> Callable[[Floats, npt.NDArray[np.int64], int, int]
 
         model = getattr(ensemble, name)(trees, random_state=seed, n_jobs=1).fit(features, target)
         members = [member.tree_ for member in model.estimators_]
-        return _packed(members, [_shares] * len(members), np.zeros(int(target.max()) + 1))
+        packed = _packed(members, [_shares] * len(members), np.zeros(int(target.max()) + 1))
+        return packed | {"importance": model.feature_importances_}
 
     return fit
 
@@ -79,7 +81,8 @@ def _fit_adaboost(features: Floats, target: npt.NDArray[np.int64], trees: int, s
         return lambda values: weight * (np.arange(values.shape[1]) == values.argmax(axis=1)[:, None])
 
     weights = model.estimator_weights_[: len(members)]
-    return _packed(members, [votes(float(weight)) for weight in weights], np.zeros(int(target.max()) + 1))
+    packed = _packed(members, [votes(float(weight)) for weight in weights], np.zeros(int(target.max()) + 1))
+    return packed | {"importance": model.feature_importances_}
 
 
 def _fit_boosted(features: Floats, target: npt.NDArray[np.int64], trees: int, seed: int) -> dict[str, npt.NDArray[Any]]:
@@ -98,7 +101,7 @@ def _fit_boosted(features: Floats, target: npt.NDArray[np.int64], trees: int, se
             members.append(member.tree_)
             leaves.append(steps(1 if classes == 2 else i))
     prior = np.log(np.bincount(target, minlength=classes) / len(target))
-    return _packed(members, leaves, prior)
+    return _packed(members, leaves, prior) | {"importance": model.feature_importances_}
 
 
 _FIT: dict[str, Callable[[Floats, npt.NDArray[np.int64], int, int], dict[str, npt.NDArray[Any]]]] = {
@@ -116,6 +119,26 @@ def fit_trees(
 ) -> dict[str, npt.NDArray[Any]]:
     """Fit one of TREES on features [n, d] and classes [n] from 0; returns its arrays. Equal for equal seeds."""
     return _FIT[method](features, target, trees, seed)
+
+
+REGRESSION_TREES = ("random_forest", "gradient_boost")
+
+
+def fit_regression_trees(
+    method: str, features: Floats, target: npt.NDArray[np.float64], trees: int, seed: int
+) -> dict[str, npt.NDArray[Any]]:
+    """Fit one of REGRESSION_TREES on features [n, d] and numbers [n]; the one score is the number. Equal for equal seeds."""
+    from sklearn import ensemble
+
+    if method == "random_forest":
+        model = ensemble.RandomForestRegressor(trees, random_state=seed, n_jobs=1).fit(features, target)
+        members, share, start = [member.tree_ for member in model.estimators_], 1 / trees, 0.0
+    else:
+        model = ensemble.GradientBoostingRegressor(n_estimators=trees, random_state=seed).fit(features, target)
+        members, share = [member.tree_ for member in model.estimators_[:, 0]], model.learning_rate
+        start = float(target.mean())
+    arrays = _packed(members, [lambda values: share * values] * len(members), np.array([start]))
+    return arrays | {"importance": model.feature_importances_}
 
 
 def tree_scores(features: Floats, arrays: Arrays) -> npt.NDArray[np.float64]:

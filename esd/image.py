@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,7 +15,9 @@ from .block import Block
 from .engine.lower import infer, lower
 from .errors import BandError, ExpressionError, GridError, WindowError
 from .expr import Expr
+from .methods import bands_within_reach, method_of
 from .operator import Operator, Tile, bind, get_operator, operators, register
+from .operator_methods import OperatorMethods
 from .places import grid_arguments
 from .properties import Described
 from .regrid import resampling_of
@@ -115,11 +116,12 @@ def composite(
     return declare
 
 
-class Image(Described):
+class Image(Described, OperatorMethods):
     """A lazy image: an expression with a grid, times and bands.
 
-    Every operator of the registry is a method (`esd operators` lists them), and Python's arithmetic and comparisons build
-    expressions. `compute`, `to_xarray` and `to_geotiff` are the only points at which anything is read.
+    Every operator of the registry is a method (`esd operators` lists them), every band an attribute where no operator has
+    its name (`image.nir` is `image["nir"]`), and Python's arithmetic and comparisons build expressions. `compute`,
+    `to_xarray` and `to_geotiff` are the only points at which anything is read.
     """
 
     __slots__ = ("expr",)
@@ -143,19 +145,23 @@ class Image(Described):
     def __repr__(self) -> str:
         return f"Image({self.expr!r}: {self.type.describe()})"
 
-    def __getattr__(self, name: str) -> Callable[..., Image]:
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         try:
-            declared = get_operator(name)
+            return method_of(self, get_operator(name), call)
         except ExpressionError as error:
+            if name in self._ipython_key_completions_():
+                return call("select", self, name)
             raise AttributeError(str(error)) from error
-        bound = partial(call, name, self)
-        bound.__doc__ = declared.doc
-        return bound
 
     def __dir__(self) -> list[str]:
-        return sorted({*object.__dir__(self), *(name for name, op in operators().items() if op.inputs)})
+        bands = (band for band in self._ipython_key_completions_() if band.isidentifier())
+        return sorted({*object.__dir__(self), *(name for name, op in operators().items() if op.inputs), *bands})
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """Return the bands that `select` finds, those that codes are decoded to among them."""
+        return bands_within_reach(self.type)
 
     def __bool__(self) -> NoReturn:
         raise ExpressionError(

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from . import process_arrays, process_cubes, process_reducers, process_scalars, process_space, process_texts, process_time
+from . import (
+    process_arrays,
+    process_cubes,
+    process_reducers,
+    process_scalars,
+    process_shapes,
+    process_space,
+    process_texts,
+    process_time,
+)
 from .process_declare import PROCESSES
 
 __all__ = [
@@ -11,6 +20,7 @@ __all__ = [
     "process_cubes",
     "process_reducers",
     "process_scalars",
+    "process_shapes",
     "process_space",
     "process_texts",
     "process_time",

@@ -30,7 +30,7 @@ class Reducer:
 
     `values` are [n, ...], `valid` the same shape; what is not valid does not count. Where nothing is valid the result is
     not valid (for `count` it is 0). `keeps_space` tells that the result means what the values mean, `interpreted` why there
-    is no vector code.
+    is no vector code, `kinds` which kinds of dtype it takes (NumPy's letters).
     """
 
     name: str
@@ -40,9 +40,12 @@ class Reducer:
     finalize: Callable[[State], tuple[Array, Mask]]
     keeps_space: bool = False
     interpreted: str | None = None
+    kinds: str = "buif"
 
     def __call__(self, values: Array, valid: Mask) -> tuple[Array, Mask]:
-        """Reduce values [n, ...] to [...], with the validity of the result."""
+        """Reduce values [n, ...] to [...], with the validity of the result. Raises ExpressionError for a wrong dtype."""
+        if values.dtype.kind not in self.kinds:
+            raise ExpressionError(f"reduce: {self.name} takes whole numbers, not {values.dtype}; .cast('int32') them first")
         return self.finalize(self.chunk(values, valid))
 
 

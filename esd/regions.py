@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import ExpressionError, GridError, TableError
-from .hashing import place_hashes as _hashes
+from .hashing import place_hashes
 from .zonal import reduce_zones, walk
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ POINT = 0
 POLYGONS = (3, 6)
 
 
-def _placed(features: FeatureCollection, grid: GeoBox | None) -> tuple[gpd.GeoDataFrame, npt.NDArray[Any]]:
+def placed(features: FeatureCollection, grid: GeoBox | None) -> tuple[gpd.GeoDataFrame, npt.NDArray[Any]]:
     """Return the features and their geometries in the coordinates of a grid, missing and empty ones as None."""
     import shapely
 
@@ -40,7 +40,8 @@ def _placed(features: FeatureCollection, grid: GeoBox | None) -> tuple[gpd.GeoDa
     return frame, geometries
 
 
-def _check_kinds(geometries: npt.NDArray[Any], allowed: Sequence[int], what: str) -> None:
+def check_kinds(geometries: npt.NDArray[Any], allowed: Sequence[int], what: str) -> None:
+    """Raise TableError for geometries of other kinds (shapely's type ids) than allowed, which are called `what`."""
     import shapely
 
     kinds = shapely.get_type_id(geometries)
@@ -50,7 +51,8 @@ def _check_kinds(geometries: npt.NDArray[Any], allowed: Sequence[int], what: str
         raise TableError(f"{int(other.sum())} geometries are no {what} ({kind} first); filter or .buffer() them")
 
 
-def _column(given: CubeType, time: int, band: int, reducer: str = "") -> str:
+def column_name(given: CubeType, time: int, band: int, reducer: str = "") -> str:
+    """Return the name of the column of one time and band: <band>_<time>_<reducer>, the time for images of several."""
     parts = [given.bands[band], given.time[time] if len(given.time) > 1 else "", reducer]
     return "_".join(part for part in parts if part)
 
@@ -65,19 +67,20 @@ def reduce_regions(
     where there is none), sum, mean, min, max, variance and std (divided by n), median, and p0 to p100.
 
     `coverage` "fraction" (the default) weighs each pixel by the exact share of it that lies in the polygon (exactextract);
-    "center" and "all_touched" count whole pixels. NaN and what is not valid does not count. Options are `tile`,
-    `max_memory` and `threads`, and `max_pairs`, the pixels that a median or percentile may keep. Polygons are put into the
+    "center" and "all_touched" count whole pixels. `weights`, an image of one band, multiplies these weights; where it is not
+    above 0 or not valid nothing counts. NaN and what is not valid does not count. Options are `tile`, `max_memory` and
+    `threads`, and `max_pairs`, the pixels that a median or percentile may keep. Polygons are put into the
     image's coordinates vertex by vertex; invalid ones are made valid with a warning. Raises TableError for points and
     lines, GridError for a grid that is not north-up, ExpressionError for other reducers, MemoryLimitError for medians of
     more than `max_pairs` pixels.
     """
     given = image.type
     names = (reducers,) if isinstance(reducers, str) else tuple(dict.fromkeys(reducers))
-    frame, geometries = _placed(features, given.grid)
-    _check_kinds(geometries, POLYGONS, "polygons")
+    frame, geometries = placed(features, given.grid)
+    check_kinds(geometries, POLYGONS, "polygons")
     found = reduce_zones(image, geometries, names, **options)
     columns: dict[str, Any] = {
-        _column(given, time, band, reducer): _nullable(number.values, number.known)
+        column_name(given, time, band, reducer): nullable(number.values, number.known)
         for (time, band, reducer), number in found.items()
     }
     return frame.assign(**columns)
@@ -108,30 +111,40 @@ def sample(image: Image, number: int, seed: int = 0, **options: Any) -> gpd.GeoD
     are both valid, of both. Rows have a column <band> (<band>_<time>), in order of the hash; the geometry is the pixel's
     centre. Options are `tile`, `max_memory` and `threads` of `reduce_regions`.
     """
+    return drawn(image, number, seed, lambda planes: np.zeros(planes.shape[1]), "sample", **options)
+
+
+def drawn(
+    image: Image, number: int, seed: int, stratum: Callable[[npt.NDArray[Any]], npt.NDArray[Any]], name: str, **options: Any
+) -> gpd.GeoDataFrame:
+    """Return `number` pixels of each stratum, by stratum, then hash; `stratum` makes it of the pixels' values [n, k]."""
     import geopandas
     import shapely
 
     given = image.type
     if given.grid is None or number < 1:
-        raise ExpressionError(f"sample: {number} pixels of {given.describe()}; give at least 1, and an image with a grid")
+        raise ExpressionError(f"{name}: {number} pixels of {given.describe()}; give at least 1, and an image with a grid")
     best: tuple[npt.NDArray[Any], ...] | None = None
     outline = np.array([given.grid.extent.geom], dtype=object)
     for region, block, _cells in walk(image, outline, "all_touched", **options):
         planes = block.values.reshape(-1, *region.shape)
         rows, columns = np.nonzero(block.valid.all(axis=(0, 1)))
-        x, y = _centres(given.grid, rows + region.y0, columns + region.x0)
-        found = (_hashes(x, y, seed), x, y, planes[:, rows, columns])
+        x, y = centres(given.grid, rows + region.y0, columns + region.x0)
+        values = planes[:, rows, columns]
+        found = (stratum(values), place_hashes(x, y, seed), x, y, values)
         joined = found if best is None else tuple(np.concatenate(pair, axis=-1) for pair in zip(best, found, strict=True))
-        order = np.lexsort((joined[1], joined[2], joined[0]))[:number]
-        best = tuple(part[..., order] for part in joined)
+        order = np.lexsort((joined[2], joined[3], joined[1], joined[0]))
+        first = np.searchsorted(joined[0][order], joined[0][order])
+        best = tuple(part[..., order[np.arange(len(order)) - first < number]] for part in joined)
     if best is None or not len(best[0]):
-        raise TableError("sample: the image has no valid pixel; widen its dates or its area")
-    names = [_column(given, *divmod(plane, len(given.bands))) for plane in range(len(best[3]))]
+        raise TableError(f"{name}: the image has no valid pixel; widen its dates or its area")
+    names = [column_name(given, *divmod(plane, len(given.bands))) for plane in range(len(best[4]))]
     crs = None if given.grid.crs is None else given.grid.crs.proj
-    return geopandas.GeoDataFrame(dict(zip(names, best[3], strict=True)), geometry=shapely.points(best[1], best[2]), crs=crs)
+    return geopandas.GeoDataFrame(dict(zip(names, best[4], strict=True)), geometry=shapely.points(best[2], best[3]), crs=crs)
 
 
-def _centres(grid: GeoBox, rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> tuple[Any, Any]:
+def centres(grid: GeoBox, rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> tuple[Any, Any]:
+    """Return the coordinates x and y of the centres of pixels."""
     affine: Any = grid.affine
     x, y = affine @ (columns + 0.5, rows + 0.5)
     return x, y
@@ -147,14 +160,14 @@ def sample_regions(image: Image, features: FeatureCollection, **options: Any) ->
     """
     import shapely
 
-    frame, geometries = _placed(features, image.type.grid)
+    frame, geometries = placed(features, image.type.grid)
     kinds = shapely.get_type_id(geometries)
     if (kinds == POINT).any():
-        _check_kinds(geometries, (POINT,), "points")
+        check_kinds(geometries, (POINT,), "points")
         if options.pop("coverage", "fraction") != "fraction":
             raise ExpressionError("sample_regions: a point lies in one pixel and has no coverage; leave coverage= out")
         return frame.assign(**_at_points(image, geometries, options))
-    _check_kinds(geometries, POLYGONS, "points or polygons")
+    check_kinds(geometries, POLYGONS, "points or polygons")
     return _in_polygons(image, frame, geometries, options)
 
 
@@ -179,7 +192,8 @@ def _at_points(image: Image, points: npt.NDArray[Any], options: dict[str, Any]) 
             values[plane, cells.owners] = block.values[place].ravel()[cells.pixels]
             known[plane, cells.owners] = block.full_valid[place].ravel()[cells.pixels]
     return {
-        _column(given, *divmod(plane, len(given.bands))): _nullable(values[plane], known[plane]) for plane in range(planes)
+        column_name(given, *divmod(plane, len(given.bands))): nullable(values[plane], known[plane])
+        for plane in range(planes)
     }
 
 
@@ -188,12 +202,12 @@ def _pixel_shapes(grid: GeoBox, rows: npt.NDArray[Any], columns: npt.NDArray[Any
     import shapely
 
     affine: Any = grid.affine
-    x, y = _centres(grid, rows, columns)
+    x, y = centres(grid, rows, columns)
     wide, high = abs(affine.a) / 4, abs(affine.e) / 4
     return np.asarray(shapely.box(x - wide, y - high, x + wide, y + high), dtype=object)
 
 
-def _nullable(values: npt.NDArray[Any], known: npt.NDArray[np.bool_]) -> Any:
+def nullable(values: npt.NDArray[Any], known: npt.NDArray[np.bool_]) -> Any:
     """Return an array of pandas' nullable types, that keeps integers what they are."""
     import pandas as pd
 
@@ -219,12 +233,12 @@ def _in_polygons(
         raise TableError("no polygon covers any pixel of the image; check the coordinate systems of the two")
     owners, rows, columns, coverage, values, known = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
     order = np.lexsort((columns, rows, owners))
-    x, y = _centres(given.grid, rows[order], columns[order])
+    x, y = centres(given.grid, rows[order], columns[order])
     table = frame.drop(columns=frame.geometry.name).iloc[owners[order]].reset_index(drop=True)
     table = table.assign(coverage=coverage[order])
     for plane in range(planes):
-        name = _column(given, *divmod(plane, len(given.bands)))
-        table[name] = _nullable(values[plane, order], known[plane, order])
+        name = column_name(given, *divmod(plane, len(given.bands)))
+        table[name] = nullable(values[plane, order], known[plane, order])
     crs = None if given.grid.crs is None else given.grid.crs.proj
     return geopandas.GeoDataFrame(table, geometry=shapely.points(x, y), crs=crs)
 
@@ -247,7 +261,7 @@ def rasterize(
     from .image import Image, from_array
 
     grid = like.type.grid if isinstance(like, Image) else like
-    frame, geometries = _placed(features, grid)
+    frame, geometries = placed(features, grid)
     if grid is None:
         raise GridError("rasterize: a constant has no grid; use an image of a cube")
     numbers = _numbers(frame, value)

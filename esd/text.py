@@ -11,8 +11,10 @@ takes; `x.f(...)` applies f to x. Where an operator wants the name of a band, a 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from .errors import ExpressionError
 from .image import Image, call, constant
@@ -66,6 +68,13 @@ def parse(text: str, image: Image, inputs: Mapping[str, Image | float] | None = 
     return result
 
 
+def _of_numbers(function: Callable[..., Any], name: str, left: float, right: float) -> float:
+    """Compute with two numbers as with images, IEEE; NumPy has no negative powers of integers."""
+    with np.errstate(all="ignore"):
+        number: float = np.asarray(function(float(left) if name == "power" and right < 0 else left, right)).item()
+    return number
+
+
 class _Parser:
     def __init__(self, text: str, image: Image, inputs: Mapping[str, Image | float]) -> None:
         self.text = text
@@ -105,11 +114,14 @@ class _Parser:
                 raise self.fail(node, f"attributes cannot be read; write a call, .{name}(...), of an operator")
         raise self.fail(node, "only bands, numbers, + - * / ** %, comparisons, & | ~ and operator calls are allowed")
 
-    def combine(self, name: str, left: ast.expr, right: ast.expr, depth: int) -> Image:
-        """Apply a binary operator; two numbers are an image of a constant."""
+    def combine(self, name: str, left: ast.expr, right: ast.expr, depth: int) -> Image | float:
+        """Apply a binary operator; two numbers are a number."""
         operands = [self.read(side, depth + 1) for side in (left, right)]
         if any(isinstance(operand, str) for operand in operands):
             raise self.fail(left, "a quoted text is no number; write band names without quotes")
+        function = get_operator(name).function
+        if function is not None and not any(isinstance(operand, Image) for operand in operands):
+            return _of_numbers(function, name, *operands)
         return call(name, *(constant(o) if not isinstance(o, Image) else o for o in operands))
 
     def apply(self, node: ast.Call, name: str, receiver: Any, depth: int) -> Image:

@@ -6,7 +6,7 @@ bytes for every tiling. Only blocks that a region meets are computed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,16 @@ if TYPE_CHECKING:
     from .coverage import Cells
     from .image import Image
 
-__all__ = ["DEFAULT_PAIRS", "ZONAL", "Statistic", "check_zonal", "reduce_zones", "walk"]
+__all__ = [
+    "DEFAULT_PAIRS",
+    "ZONAL",
+    "Statistic",
+    "check_zonal",
+    "reduce_pieces",
+    "reduce_zones",
+    "walk",
+    "weighted_pieces",
+]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -218,26 +227,46 @@ def _quantile(owners: Indices, values: Floats, weights: Floats, share: float, re
     return Statistic(result, known)
 
 
-def reduce_zones(
-    image: Image, geometries: Array, reducers: Sequence[str], max_pairs: int = DEFAULT_PAIRS, **options: Any
-) -> dict[tuple[int, int, str], Statistic]:
-    """Reduce the pixels of regions to numbers, by position of time and band, and reducer.
+Piece = tuple[Block, "Block | None", "Cells"]
+"""The values of a block, the weights of its pixels or None, and the pixels of regions in it."""
 
-    Pixels weigh by their coverage. What is not valid, and NaN, does not count; where nothing does there is no number, and
-    for `count`, the sum of the coverages, 0. Options are `coverage`, `tile`, `max_memory` and `threads` of `walk`.
+
+def weighted_pieces(image: Image, weights: Image | None, geometries: Array, **options: Any) -> Iterator[Piece]:
+    """Yield the pieces of an image that regions cover, with weights from another image of one band, of 1 or as many times.
+
+    Raises ExpressionError for weights of several bands. Options are those of `walk`.
     """
+    if weights is None:
+        yield from ((block, None, cells) for _region, block, cells in walk(image, geometries, **options))
+        return
+    from .image import call
+
+    if len(weights.type.bands) != 1:
+        raise ExpressionError(f"weights have {len(weights.type.bands)} bands, not one; .select() the one that weighs")
+    times = len(image.type.time)
+    repeated = weights if len(weights.type.time) == times else call("rearrange", weights, (0,) * times)
+    joined = call("add_bands", image, call("rename", repeated, " weight"))
+    for _region, block, cells in walk(joined, geometries, **options):
+        values, valid = block.values, block.full_valid
+        yield Block(values[:, :-1], valid[:, :-1]), Block(values[:, -1:], valid[:, -1:]), cells
+
+
+def reduce_pieces(
+    pieces: Iterable[Piece], planes: tuple[int, int], regions: int, reducers: Sequence[str], max_pairs: int = DEFAULT_PAIRS
+) -> dict[tuple[int, int, str], Statistic]:
+    """Reduce pieces of `planes` times and bands to numbers of as many regions; see `reduce_zones`."""
     for reducer in reducers:
         check_zonal(reducer)
-    times, bands = len(image.type.time), len(image.type.bands)
+    times, bands = planes
     percents = {name: 50.0 if name == "median" else percent_of(name) for name in reducers}
-    sums = _Sums(times * bands, len(geometries)) if any(percent is None for percent in percents.values()) else None
+    sums = _Sums(times * bands, regions) if any(percent is None for percent in percents.values()) else None
     pairs = None
     if any(percent is not None for percent in percents.values()):
-        pairs = _Pairs(times * bands, len(geometries), max_pairs)
-    for _region, block, cells in walk(image, geometries, **options):
+        pairs = _Pairs(times * bands, regions, max_pairs)
+    for block, weighing, cells in pieces:
         owners = cells.owners if pairs is not None else cells.regions
         for plane in range(times * bands):
-            values, weights = _weighted(block, plane, bands, cells)
+            values, weights = _weighted(block, weighing, plane, bands, cells)
             if sums is not None:
                 sums.add(plane, cells, values, weights)
             if pairs is not None:
@@ -252,9 +281,35 @@ def reduce_zones(
     return found
 
 
-def _weighted(block: Block, plane: int, bands: int, cells: Cells) -> tuple[Floats, Floats]:
-    """Return the values of the pixels and their weights, 0 where there is no value."""
+def reduce_zones(
+    image: Image,
+    geometries: Array,
+    reducers: Sequence[str],
+    max_pairs: int = DEFAULT_PAIRS,
+    weights: Image | None = None,
+    **options: Any,
+) -> dict[tuple[int, int, str], Statistic]:
+    """Reduce the pixels of regions to numbers, by position of time and band, and reducer.
+
+    Pixels weigh by their coverage, times `weights` if given. What is not valid, and NaN, does not count; where nothing does
+    there is no number, and for `count`, the sum of the weights, 0. Options are `coverage`, `tile`, `max_memory` and
+    `threads` of `walk`.
+    """
+    for reducer in reducers:
+        check_zonal(reducer)
+    planes = len(image.type.time), len(image.type.bands)
+    pieces = weighted_pieces(image, weights, geometries, **options)
+    return reduce_pieces(pieces, planes, len(geometries), reducers, max_pairs)
+
+
+def _weighted(block: Block, weighing: Block | None, plane: int, bands: int, cells: Cells) -> tuple[Floats, Floats]:
+    """Return the values of the pixels and their weights, 0 where there is no value or no weight above 0."""
     place = divmod(plane, bands)
     values = block.values[place].ravel()[cells.pixels].astype(np.float64)
     counts = block.full_valid[place].ravel()[cells.pixels] & ~np.isnan(values)
-    return np.where(counts, values, 0), np.where(counts, cells.coverage, 0)
+    weights = cells.coverage
+    if weighing is not None:
+        own = weighing.values[place[0], 0].ravel()[cells.pixels].astype(np.float64)
+        counts &= weighing.full_valid[place[0], 0].ravel()[cells.pixels] & (own > 0) & np.isfinite(own)
+        weights = weights * np.where(counts, own, 0)
+    return np.where(counts, values, 0), np.where(counts, weights, 0)

@@ -16,7 +16,7 @@ from random_ladder import ladder_codec
 from sample_images import noise, odd_noise
 
 import esd
-from esd.analytics import train_classifier
+from esd.analytics import train_classifier, train_regressor
 from esd.codec import Codec
 from esd.cube import Cube
 from esd.errors import EsdError, ProcessGraphError
@@ -42,7 +42,10 @@ def cube(codec: Codec, make_cube: Callable[..., Cube]) -> Cube:
 def objects(codec: Codec) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(60, 72)).astype(np.float32)
-    return {"classifier": train_classifier(vectors, np.repeat(["a", "b"], 30), "prototype", codec=codec)}
+    return {
+        "classifier": train_classifier(vectors, np.repeat(["a", "b"], 30), "prototype", codec=codec),
+        "regressor": train_regressor(vectors, vectors[:, 0], codec=codec),
+    }
 
 
 def named(image: Image) -> dict[str, Any]:
