@@ -9,6 +9,7 @@ file differs.
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,16 @@ def declaring_modules() -> dict[str, str]:
 
 def page() -> str:
     """Return the file's text, formatted as the repository is."""
-    rows = "".join(f'    "{name}": "{module}",\n' for name, module in declaring_modules().items())
-    return f"{HEAD}MODULES = {{\n{rows}}}\n"
+    names: dict[str, list[str]] = {}
+    for name, module in declaring_modules().items():
+        names.setdefault(module, []).append(name)
+    rows = []
+    for module, declared in sorted(names.items()):
+        lines = [f"{line} " for line in textwrap.wrap(" ".join(declared), 92)]
+        rows += [f'    "{module}": "{lines[0]}"', *(f'    "{line}"' for line in lines[1:])]
+        rows[-1] += ","
+    table = "\n".join(["NAMES = {", "    # fmt: off", *rows, "    # fmt: on", "}"])
+    return f"{HEAD}{table}\nMODULES = {{name: module for module, names in NAMES.items() for name in names.split()}}\n"
 
 
 def main() -> None:
