@@ -20,6 +20,10 @@ FILE = Path(__file__).parent.parent / "analytics" / "declared_in.py"
 HEAD = '''"""Which module declares an operator. Made by `docs/operator_modules.py`; not to be edited."""
 
 '''
+TAIL = """MODULES = {
+    name: module for module, names in (line.split(": ") for line in NAMES.splitlines()) for name in names.split()
+}
+"""
 
 
 class Watched(dict[str, operator.Operator]):
@@ -51,13 +55,11 @@ def page() -> str:
     names: dict[str, list[str]] = {}
     for name, module in declaring_modules().items():
         names.setdefault(module, []).append(name)
-    rows = []
-    for module, declared in sorted(names.items()):
-        lines = [f"{line} " for line in textwrap.wrap(" ".join(declared), 92)]
-        rows += [f'    "{module}": "{lines[0]}"', *(f'    "{line}"' for line in lines[1:])]
-        rows[-1] += ","
-    table = "\n".join(["NAMES = {", "    # fmt: off", *rows, "    # fmt: on", "}"])
-    return f"{HEAD}{table}\nMODULES = {{name: module for module, names in NAMES.items() for name in names.split()}}\n"
+    rows = [
+        f"{module}: {line}" for module, declared in sorted(names.items()) for line in textwrap.wrap(" ".join(declared), 100)
+    ]
+    table = "\n".join(rows)
+    return f'{HEAD}NAMES = """\\\n{table}\n"""\n{TAIL}'
 
 
 def main() -> None:
