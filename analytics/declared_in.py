@@ -74,4 +74,4 @@ trends: count_runs covariance interval_mean kendall linear_fit mann_kendall sens
 trigonometric: arccos arcosh arcsin arctan arctan2 arsinh artanh cosh degrees radians sinc sinh tan tanh
 windows: focal_percentile focal_range local_binary_pattern neighborhood_to_bands reduce_neighborhood
 """
-MODULES = {name: module for module, names in (line.split(": ") for line in NAMES.splitlines()) for name in names.split()}
+MODULES = {name: line.partition(":")[0] for line in NAMES.splitlines() for name in line.split()[1:]}

@@ -20,9 +20,7 @@ FILE = Path(__file__).parent.parent / "analytics" / "declared_in.py"
 HEAD = '''"""Which module declares an operator. Made by `docs/operator_modules.py`; not to be edited."""
 
 '''
-TAIL = """MODULES = {
-    name: module for module, names in (line.split(": ") for line in NAMES.splitlines()) for name in names.split()
-}
+TAIL = """MODULES = {name: line.partition(":")[0] for line in NAMES.splitlines() for name in line.split()[1:]}
 """
 
 
