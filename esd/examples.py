@@ -179,7 +179,7 @@ def _samples() -> npt.NDArray[np.float32]:
 
 
 def _classifier() -> Any:
-    return import_module(OWN).train_classifier(_samples(), _labels(), "prototype", space="reflectance")
+    return import_module(OWN).train_classifier(_samples(), _labels(), "logistic", space="reflectance")
 
 
 def _matrix() -> Any:
@@ -244,7 +244,7 @@ MADE: dict[str, tuple[str, Callable[[], Any]]] = {
     "samples": ("the vectors of all pixels, [30, 18]", _samples),
     "labels": ("their 30 classes", _labels),
     "matrix": ("the confusion of their classes with what the classifier says", _matrix),
-    "classifier": ("prototypes trained on them", _classifier),
+    "classifier": ("a logistic regression trained on them", _classifier),
     "regressor": ("a ridge regression of near infrared in July, in per cent, on them", _regressor),
 }
 """What can be imported from here, what it is, and how it is made."""
