@@ -101,7 +101,7 @@ def compute_document(
 
     image = _image(cube, expression, window, windows, grid, decoder)
     opened = open_cube(cube)
-    source = opened.grids[opened.grid(grid)]
+    source = opened.whole_grid(grid)
     geobox = part_of(source, area_of(aoi, source), crs, resolution)
     started = time.monotonic()
     statistics = _run(image, Target(geobox, aoi, resampling, bytes_of(max_memory)), out, png)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from esd.dekad import parse_windows
-from esd.errors import WindowError
+from esd.errors import GridError, WindowError
 from esd.store_paths import place_of
 
 from .arguments import Aoi, Encoder, MaxMemory, bytes_of, codec_named
@@ -127,6 +127,9 @@ def ingest(
     max_memory: MaxMemory = None,
     resume: Resume = False,
     reproject: Annotated[bool, typer.Option("--reproject", help="Warp scenes of another CRS onto the grid.")] = False,
+    zones: Annotated[
+        bool, typer.Option("--zones", help="Keep each UTM zone's own pixels: one grid a zone, one cube.")
+    ] = False,
     crs: Annotated[str | None, typer.Option(help="CRS of the cube; default: the scenes' own.")] = None,
     resolution: Annotated[float | None, typer.Option(help="Pixel size in units of --crs.")] = None,
     encoder: Encoder = None,
@@ -150,25 +153,40 @@ def ingest(
     read is named and left out, the rest goes on, and the exit code is 3; once it is repaired, --resume makes the blocks
     again that lack it. --resume also looks at every block that is there and makes again what is damaged.
     """
-    plan = _plan(
+    plans = _plan(
         scenes,
         aoi=aoi,
         windows=windows,
         start_month=start_month,
         max_memory=max_memory,
         reproject=reproject,
+        zones=zones,
         crs=crs,
         resolution=resolution,
         recipe={"fill": fill, "harmonize": harmonize, "brdf": brdf, "dilate": dilate},
     )
     if plan_only:
-        told = plan_document(plan, out, codec_named(encoder), coverage_map)
-        emit(told, as_json, lambda console: show_plan(told, console))
-        tell_failures(told["failures"], None)
+        _tell_plans(plans, out, encoder, coverage_map, as_json)
         return
-    document = _carry_out(plan, out, encoder, resume, catalog, workers, dask)
+    document = _carry_out(plans, out, encoder, resume, catalog, workers, dask)
     emit(document, as_json, lambda console: show_report(document, console))
     tell_failures(document["failures"], command_again(context, "--resume"))
+
+
+def _tell_plans(
+    plans: tuple[IngestPlan, ...], out: Path, encoder: str | None, coverage_map: Path | None, as_json: bool
+) -> None:
+    """Tell of each grid what `--plan` tells; of several as a list "zones"."""
+    if len(plans) > 1 and coverage_map is not None:
+        raise GridError("--map draws one grid; leave --zones out, or choose one zone with --aoi")
+    told = [plan_document(plan, out, codec_named(encoder), coverage_map) for plan in plans]
+
+    def show(console: Console) -> None:
+        for document in told:
+            show_plan(document, console)
+
+    emit(told[0] if len(told) == 1 else {"zones": told}, as_json, show)
+    tell_failures([failure for document in told for failure in document["failures"]], None)
 
 
 def ingest_document(
@@ -192,30 +210,34 @@ def _plan(
     start_month: int = 1,
     max_memory: str | None = None,
     reproject: bool = False,
+    zones: bool = False,
     crs: str | None = None,
     resolution: float | None = None,
     recipe: dict[str, Any] | None = None,
-) -> IngestPlan:
+) -> tuple[IngestPlan, ...]:
     from esd.ingest.plan import plan_ingest
     from esd.ingest.recipe import Recipe
+    from esd.ingest.zones import plan_zones
 
     if not 1 <= start_month <= 12:
         raise WindowError(f"start month {start_month} is not a month; give 1 to 12")
-    return plan_ingest(
-        scenes,
-        parse_windows(windows, start_month) if windows else None,
-        start_month=start_month,
-        aoi=aoi,
-        crs=crs,
-        resolution=resolution,
-        reproject=reproject,
-        max_memory=bytes_of(max_memory),
-        recipe=Recipe(**(recipe or {})),
-    )
+    years = parse_windows(windows, start_month) if windows else None
+    options: dict[str, Any] = {
+        "start_month": start_month,
+        "aoi": aoi,
+        "reproject": reproject,
+        "max_memory": bytes_of(max_memory),
+        "recipe": Recipe(**(recipe or {})),
+    }
+    if zones:
+        if crs is not None or resolution is not None:
+            raise GridError("--zones keeps the scenes' own pixels; leave out --crs and --resolution")
+        return plan_zones(scenes, years, **options)
+    return (plan_ingest(scenes, years, crs=crs, resolution=resolution, **options),)
 
 
 def _carry_out(
-    plan: IngestPlan,
+    plans: tuple[IngestPlan, ...],
     out: Path,
     encoder: str | None,
     resume: bool,
@@ -227,9 +249,9 @@ def _carry_out(
 
     codec = codec_named(encoder)
     with block_makers(workers, dask) as executor, bar("Ingesting") as progress:
-        report = run_ingest(plan, out, codec, progress, resume=resume, executor=executor)
+        report = run_ingest(plans, out, codec, progress, resume=resume, executor=executor)
     if catalog is not None:
-        _add_to_catalog(catalog, plan, report)
+        _add_to_catalog(catalog, plans, report)
     return report_document(report, codec.id)
 
 
@@ -277,12 +299,12 @@ def tell_failures(failures: list[dict[str, str]], again: str | None) -> None:
         fail(f"{message}, then run: {again}", SCENES_LEFT_OUT)
 
 
-def _add_to_catalog(path: Path, plan: IngestPlan, report: IngestReport) -> None:
+def _add_to_catalog(path: Path, plans: tuple[IngestPlan, ...], report: IngestReport) -> None:
     from esd.cube import Cube
 
     from .search import open_catalog
 
     failed = {failure.source for failure in report.failures}
     with open_catalog(path) as catalog:
-        catalog.add_scenes(scene for scene in plan.scenes if scene.id not in failed)
+        catalog.add_scenes(scene for plan in plans for scene in plan.scenes if scene.id not in failed)
         catalog.add_cube(Cube.open(report.path))

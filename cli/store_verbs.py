@@ -86,7 +86,8 @@ def _document(cube: Path, found: Verified, repaired: bool) -> dict[str, Any]:
         "cube": cube,
         "blocks": found.blocks,
         "damaged": [
-            {"window": block.window, "rows": list(block.rows), "columns": list(block.columns)} for block in found.damaged
+            {"grid": block.grid, "window": block.window, "rows": list(block.rows), "columns": list(block.columns)}
+            for block in found.damaged
         ],
         "unfinished": found.unfinished,
         "repaired": repaired,
@@ -103,8 +104,10 @@ def _show(document: dict[str, Any], console: Console) -> None:
     ]
     console.print(facts(rows))
     if document["damaged"]:
-        blocks = [(block["window"], *map(_span, (block["rows"], block["columns"]))) for block in document["damaged"]]
-        console.print(listing(["window from", "rows", "columns"], blocks))
+        places = [(block["rows"], block["columns"]) for block in document["damaged"]]
+        told = [(block["grid"], block["window"]) for block in document["damaged"]]
+        blocks = [(*first, *map(_span, place)) for first, place in zip(told, places, strict=True)]
+        console.print(listing(["grid", "window from", "rows", "columns"], blocks))
 
 
 def _span(span: list[int]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path as _Path
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
+from . import mosaic as _mosaic  # noqa: F401 - declares an operator
 from .collection import ImageCollection
 from .cube import Cube
 from .cube import open_cube as _open_cube

@@ -65,7 +65,7 @@ class Cube:
     def create(
         cls,
         path: str | Place,
-        geobox: GeoBox,
+        geobox: GeoBox | Sequence[GeoBox],
         windows: Sequence[dt.date],
         codec: Codec,
         block: int = 512,
@@ -73,8 +73,9 @@ class Cube:
     ) -> Cube:
         """Make an empty cube: every code 65535. The store appears under its name only when it is complete.
 
-        `block` is the side of a shard in pixels, a multiple of 256. `provenance` is kept as attribute `esd:provenance`.
-        Raises CubeError if `path` exists, WindowError if there are no windows.
+        `geobox` is its grid, or one for each UTM zone. `block` is the side of a shard in pixels, a multiple of 256.
+        `provenance` is kept as attribute `esd:provenance`. Raises CubeError if `path` exists, WindowError if there are no
+        windows, GridError for grids that are no zones of one cube.
         """
         path = place_of(path)
         if path.exists():
@@ -83,9 +84,14 @@ class Cube:
             raise WindowError("a cube needs at least one window; give --windows, for instance 2004 or 2000/2005")
         if block % CHUNK:
             raise CubeError(f"block size {block} is not a multiple of {CHUNK}")
+        grids = tuple(geobox) if isinstance(geobox, list | tuple) else (geobox,)
+        if len(grids) > 1:
+            from .mosaic import require_zones
+
+            require_zones(grids)
         path.parent.mkdir(parents=True, exist_ok=True)
         with _in_the_making(path) as temporary:
-            write_skeleton(temporary, geobox, windows, codec, block, dict(provenance or {}))
+            write_skeleton(temporary, grids, windows, codec, block, dict(provenance or {}))
             if isinstance(path, ObjectPath):
                 put_tree(temporary, path, last="zarr.json")
             else:
@@ -274,18 +280,41 @@ class Cube:
         mark_stale(self, grid, window, region)
 
     def image(self, window: int | str | dt.date, grid: str | None = None) -> Image:
-        """Return the lazy image of one window: codes in steps, decoded when an operator asks for reflectance."""
+        """Return the lazy image of one window: codes in steps, decoded when an operator asks for reflectance.
+
+        Of a cube of several grids it shows all of them (`mosaic`), or the one that is named.
+        """
+        return self._image("codes", self.window(window), grid)
+
+    def _image(self, array: str, window: dt.date, grid: str | None) -> Image:
         from .image import load
 
-        return load(self, "codes", self.window(window), self.grid(grid))
+        if grid is None and len(self.grids) > 1:
+            return self.mosaic(window, array=array)
+        return load(self, array, window, self.grid(grid))
+
+    def mosaic(self, window: int | str | dt.date, geobox: GeoBox | None = None, array: str = "codes") -> Image:
+        """Return the lazy image of one window on a grid, from all grids of the cube; see `esd.mosaic` for the rule.
+
+        Without a `geobox` on `whole_grid()`. `array` is `codes`, `count` or `error`.
+        """
+        from .mosaic import mosaic
+
+        if array not in ARRAYS:
+            raise CubeError(f"array {array!r} is not one of {', '.join(ARRAYS)}")
+        return mosaic(self, array, self.window(window), geobox)
+
+    def whole_grid(self, grid: str | None = None) -> GeoBox:
+        """Return the grid of `image(window, grid)`: the one that is named, or one that shows all."""
+        from .mosaic import whole_grid
+
+        return whole_grid(self) if grid is None else self.grids[self.grid(grid)]
 
     def plane(self, name: str, window: int | str | dt.date, grid: str | None = None) -> Image:
         """Return the lazy image of `count` (by step) or `error` (RMSE in reflectance) of one window."""
-        from .image import load
-
         if name not in ("count", "error"):
             raise CubeError(f"plane {name!r} is not one of 'count', 'error'")
-        return load(self, name, self.window(window), self.grid(grid))
+        return self._image(name, self.window(window), grid)
 
     def images(self, grid: str | None = None) -> ImageCollection:
         """Return the lazy collection of all windows, in order."""

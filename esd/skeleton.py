@@ -33,33 +33,40 @@ _EPOCH = np.datetime64("1970-01-01", "D")
 
 
 def write_skeleton(
-    path: Path, geobox: GeoBox, windows: Sequence[dt.date], codec: Codec, block: int, provenance: dict[str, Any]
+    path: Path,
+    geoboxes: Sequence[GeoBox],
+    windows: Sequence[dt.date],
+    codec: Codec,
+    block: int,
+    provenance: dict[str, Any],
 ) -> None:
     """Write the metadata, the coordinates and the codec of an empty cube into a folder; see `cube.Cube.create`."""
     import zarr
 
-    name = grid_name(geobox)
+    names = [grid_name(geobox) for geobox in geoboxes]
     sources = sorted({str(source) for source in provenance.get("sources", [])})
     attributes = {
         "esd:version": VERSION,
-        "esd:grids": [name],
+        "esd:grids": names,
         "esd:windows": [window.isoformat() for window in windows],
         "esd:block": block,
         "esd:provenance": provenance,
-        **embedding_attributes(codec, geobox, sources),
+        **embedding_attributes(codec, geoboxes[0], sources),
     }
     root = zarr.create_group(path, zarr_format=3, attributes=attributes)
     codec_bytes = np.frombuffer(codec.data, dtype=np.uint8)
     stored = root.create_group("codec", attributes={"id": codec.id, "sha256": codec.sha256, "format": "safetensors"})
     stored.create_array("file", data=codec_bytes, chunks=codec_bytes.shape, compressors=None, dimension_names=("byte",))
-    group = root.create_group(name, attributes=grid_attributes(geobox))
-    _write_coordinates(group, geobox, windows, codec.steps)
-    for array in ARRAYS:
-        create_array(group, array, geobox, len(windows), block, codec)
+    for name, geobox in zip(names, geoboxes, strict=True):
+        group = root.create_group(name, attributes=grid_attributes(geobox))
+        _write_coordinates(group, geobox, windows, codec.steps)
+        for array in ARRAYS:
+            create_array(group, array, geobox, len(windows), block, codec)
     with warnings.catch_warnings():
         # The shapes never change after this, so that one read of the metadata is safe; only its place is not standard yet.
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        zarr.consolidate_metadata(path, path=name)
+        for name in names:
+            zarr.consolidate_metadata(path, path=name)
         zarr.consolidate_metadata(path)
 
 

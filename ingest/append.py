@@ -33,6 +33,8 @@ def plan_append(
     pixels and `reproject` is not set.
     """
     cube = Cube.open(store)
+    if len(cube.grids) > 1:
+        raise GridError(f"{cube.path.name} has several grids and cannot grow; ingest all windows at once")
     with locked_ledger(cube.path) as ledger:
         first = _first_run(ledger, cube)
     found, failures = find_scenes(paths)
@@ -66,6 +68,5 @@ def plan_of_run(cube: Cube, ledger: Ledger, run: Run) -> IngestPlan:
     known = ledger.scenes(run)
     windows = tuple(dt.date.fromisoformat(text) for text in run.settings["windows"])
     scenes = tuple(scene for scene in found if scene.id in known)
-    return IngestPlan(
-        scenes, failures, windows, cube.grids[cube.grid()], run.area, cube.block, Recipe(**run.settings["recipe"])
-    )
+    geobox = next(grid for grid in cube.grids.values() if str(grid.crs) == run.settings["grid"][0])
+    return IngestPlan(scenes, failures, windows, geobox, run.area, cube.block, Recipe(**run.settings["recipe"]))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
@@ -85,7 +85,7 @@ class IngestReport:
 
 
 def run_ingest(
-    plan: IngestPlan,
+    plan: IngestPlan | Sequence[IngestPlan],
     out: str | Place,
     codec: Codec,
     progress: Progress | None = None,
@@ -93,7 +93,7 @@ def run_ingest(
     resume: bool = False,
     executor: Executor | None = None,
 ) -> IngestReport:
-    """Carry out a plan into the store `out`; its ledger lies beside it (see `ledger_path`).
+    """Carry out a plan, or one for each zone (`zones.plan_zones`), into the store `out`; its ledger lies beside it.
 
     A scene that cannot be read is written down with its cause and left out. With `resume`, blocks that are written whole
     are skipped, and those that lack a scene which can be read now are made again; a store that does not exist is begun.
@@ -101,13 +101,29 @@ def run_ingest(
     Raises CubeError if the store exists and `resume` is not set, was begun with other settings or is being written;
     SceneError, with nothing left behind, if no scene at all could be read.
     """
-    with ingest_session(plan, place_of(out), codec, resume=resume) as session:
-        report = carry_out(session, progress, executor)
+    plans = (plan,) if isinstance(plan, IngestPlan) else tuple(plan)
+    with ingest_session(plans, place_of(out), codec, resume=resume) as sessions:
+        report = _joined([carry_out(session, progress, executor) for session in sessions])
     if not report.scenes:
-        if session.created:
+        if sessions[0].created:
             discard(place_of(out))
-        raise SceneError(f"none of the {len(plan.scenes)} scenes can be read; the first: {report.failures[0].cause}")
+        tried = sum(len(one.scenes) for one in plans)
+        raise SceneError(f"none of the {tried} scenes can be read; the first: {report.failures[0].cause}")
     return report
+
+
+def _joined(reports: Sequence[IngestReport]) -> IngestReport:
+    """Return the reports of several grids of one cube as one."""
+    return replace(
+        reports[-1],
+        scenes=sum(report.scenes for report in reports),
+        notes=tuple(dict.fromkeys(note for report in reports for note in report.notes)),
+        windows=tuple(sorted({window for report in reports for window in report.windows})),
+        blocks=sum(report.blocks for report in reports),
+        skipped=sum(report.skipped for report in reports),
+        bytes_in=sum(report.bytes_in for report in reports),
+        seconds=sum(report.seconds for report in reports),
+    )
 
 
 def run_append(
@@ -148,7 +164,7 @@ def carry_out(session: Session, progress: Progress | None, executor: Executor | 
 def _write_blocks(session: Session, hashes: Mapping[str, str], progress: Progress, executor: Executor | None) -> int:
     """Write all blocks that are not yet whole, window by window; return how many were."""
     plan, cube = session.plan, session.cube
-    known = session.ledger.blocks(cube.grid())
+    known = session.ledger.blocks(plan.grid)
     left = Counter(scene.path for task in plan.tasks for scene in task.scenes)
     skipped = 0
     with (
@@ -161,7 +177,7 @@ def _write_blocks(session: Session, hashes: Mapping[str, str], progress: Progres
             if made is None:
                 skipped += 1
             else:
-                place = (cube.grid(), task.window, task.region)
+                place = (plan.grid, task.window, task.region)
                 session.ledger.finish_block(*place, made.row, made.seconds, made.failures)
             left.subtract(scene.path for scene in task.scenes)
             for scene in task.scenes:
@@ -234,7 +250,7 @@ class MakeBlock:
     def _is_done(self, task: Task, cube: Cube, scratch: Scratch) -> bool:
         """Whether a block is as its row says, and no scene that it lacks can be read now."""
         row = self.known.get((task.window, task.region.y0, task.region.x0))
-        if row is None or cube.block_checksum(cube.grid(), task.window, task.region) != row.checksum:
+        if row is None or cube.block_checksum(self.plan.grid, task.window, task.region) != row.checksum:
             return False
         lacking = [scene for scene in task.scenes if row.inputs.get(scene.id) != self.hashes[scene.id]]
         around = task.region.grow(self.plan.recipe.margin).intersect(region_of(self.plan.geobox))
@@ -246,7 +262,7 @@ def _write_block(
     make: MakeBlock, task: Task, cube: Cube, scratch: Scratch, pool: ThreadPoolExecutor, progress: Progress
 ) -> MadeBlock:
     started, plan = time.monotonic(), make.plan
-    grid, around = cube.grid(), task.region.grow(plan.recipe.margin).intersect(region_of(plan.geobox))
+    grid, around = plan.grid, task.region.grow(plan.recipe.margin).intersect(region_of(plan.geobox))
     geobox = sub_geobox(plan.geobox, around)
     stack = BlockStack(task.window, around.shape, plan.recipe, task.region.within(around))
     failures, used = [], []

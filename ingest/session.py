@@ -6,10 +6,11 @@ scenes, a full disk.
 
 from __future__ import annotations
 
+import datetime as dt
 import glob
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +59,11 @@ class Session:
 
 
 @contextmanager
-def ingest_session(plan: IngestPlan, out: Place, codec: Codec, *, resume: bool) -> Iterator[Session]:
-    """Begin a store, or go on with one. Raises CubeError if it is there and `resume` is not set, or does not agree."""
+def ingest_session(plans: Sequence[IngestPlan], out: Place, codec: Codec, *, resume: bool) -> Iterator[tuple[Session, ...]]:
+    """Begin a store, or go on with one: a session for each plan, each of its own grid.
+
+    Raises CubeError if the store is there and `resume` is not set, or does not agree.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
     with write_lock(out) as lock:
         _remove_beginnings(out)
@@ -69,12 +73,22 @@ def ingest_session(plan: IngestPlan, out: Place, codec: Codec, *, resume: bool) 
         _require_ledger(out, created)
         if created:
             _remove_remains(out)
-        require_space(plan, codec, out)
+        require_space(plans, codec, out)
         with opened_ledger(out, lock) as ledger:
-            run = _run_of(plan, ledger, codec)
+            several = len(plans) > 1
+            runs = [_run_of(plan, ledger, codec, several) for plan in plans]
             if created:
-                Cube.create(out, plan.geobox, plan.windows, codec, plan.block, _provenance(plan))
-            yield _settled(plan, Cube.open(out), ledger, run, created)
+                grids = [plan.geobox for plan in plans]
+                Cube.create(out, grids, _windows(plans), codec, plans[0].block, _provenance(plans))
+            cube = Cube.open(out)
+            if set(cube.grids) != {plan.grid for plan in plans}:
+                now, then = (", ".join(sorted(names)) for names in ({plan.grid for plan in plans}, cube.grids))
+                raise CubeError(f"{out} has the grids {then}, the scenes given now have {now}; give the same to --resume")
+            yield tuple(_settled(plan, cube, ledger, run, created) for plan, run in zip(plans, runs, strict=True))
+
+
+def _windows(plans: Sequence[IngestPlan]) -> tuple[dt.date, ...]:
+    return tuple(sorted({window for plan in plans for window in plan.windows}))
 
 
 @contextmanager
@@ -86,7 +100,7 @@ def append_session(plan: IngestPlan, store: Place, *, resume: bool) -> Iterator[
         there = [window for window in plan.windows if window in cube.windows]
         if there and not resume:
             raise WindowError(f"window {there[0]} is in {store.name} already; give --resume to go on with it")
-        require_space(plan, cube.codec, store)
+        require_space((plan,), cube.codec, store)
         with opened_ledger(store, lock) as ledger:
             run = _run_of(plan, ledger, cube.codec)
             yield _settled(plan, add_windows(cube, plan.windows), ledger, run, False)
@@ -104,10 +118,13 @@ def _require_ledger(out: Place, created: bool) -> None:
         raise CubeError(f"{out} has no ledger beside it, so it cannot be resumed; give another --out")
 
 
-def _run_of(plan: IngestPlan, ledger: Ledger, codec: Codec) -> Run:
-    """Return the run of the plan's windows, begun now if there is none. Raises CubeError if its settings differ."""
-    settings = plan.settings(f"{codec.id} {codec.sha256[:16]}")
-    runs = ledger.runs()
+def _run_of(plan: IngestPlan, ledger: Ledger, codec: Codec, several: bool = False) -> Run:
+    """Return the run of the plan's windows, begun now if there is none. Raises CubeError if its settings differ.
+
+    Of `several` grids in one cube each has a run of its own.
+    """
+    settings: Mapping[str, Any] = plan.settings(f"{codec.id} {codec.sha256[:16]}")
+    runs = [run for run in ledger.runs() if not several or run.settings["grid"][0] == settings["grid"][0]]
     for run in runs:
         if run.settings["windows"] == settings["windows"]:
             ledger.check(run, settings)
@@ -142,14 +159,15 @@ def _remove_remains(out: Place) -> None:
         shutil.rmtree(folder)
 
 
-def require_space(plan: IngestPlan, codec: Codec, out: Place) -> None:
-    """Raise CubeError if a disk has less room than the plan may need at most: for blocks, and tarballs unpacked.
+def require_space(plans: Sequence[IngestPlan], codec: Codec, out: Place) -> None:
+    """Raise CubeError if a disk has less room than the plans may need at most: for blocks, and tarballs unpacked.
 
     Of a cube in an object store only tarballs need a disk, that of temporary files.
     """
     folder = Path(tempfile.gettempdir()) if isinstance(out, ObjectPath) else out.parent
-    here = plan.unpacked_bytes if isinstance(out, ObjectPath) else plan.disk_bytes(codec.bytes_per_pixel_year)
-    needed, free = here, shutil.disk_usage(folder).free
+    there = isinstance(out, ObjectPath)
+    needed = sum(plan.unpacked_bytes if there else plan.disk_bytes(codec.bytes_per_pixel_year) for plan in plans)
+    free = shutil.disk_usage(folder).free
     if free < needed:
         raise CubeError(
             f"{folder} has {free / 1e9:.3f} GB free and the ingest may need {needed / 1e9:.3f} GB; free space, "
@@ -157,10 +175,11 @@ def require_space(plan: IngestPlan, codec: Codec, out: Place) -> None:
         )
 
 
-def _provenance(plan: IngestPlan) -> dict[str, Any]:
+def _provenance(plans: Sequence[IngestPlan]) -> dict[str, Any]:
+    scenes = [scene for plan in plans for scene in plan.scenes]
     return {
-        "sources": sorted({f"{scene.product} {scene.platform}" for scene in plan.scenes}),
-        "scenes": [scene.id for scene in plan.scenes],
-        "bytes_in": plan.bytes_in,
-        "notes": list(plan.notes),
+        "sources": sorted({f"{scene.product} {scene.platform}" for scene in scenes}),
+        "scenes": [scene.id for scene in scenes],
+        "bytes_in": sum(plan.bytes_in for plan in plans),
+        "notes": list(dict.fromkeys(note for plan in plans for note in plan.notes)),
     }

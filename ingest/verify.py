@@ -30,6 +30,7 @@ class DamagedBlock:
     window: dt.date
     rows: tuple[int, int]
     columns: tuple[int, int]
+    grid: str
 
 
 @dataclass(frozen=True)
@@ -81,22 +82,22 @@ def _verify(cube: Cube, ledger: Ledger) -> Verified:
 
     Raises CubeError if metadata or codec are damaged.
     """
-    grid, damaged = cube.grid(), []
-    regions = {(region.y0, region.x0): region for region in cube.blocks(grid)}
-    rows = ledger.blocks(grid)
-    for (window, y0, x0), row in rows.items():
-        region = regions[y0, x0]
-        if cube.block_checksum(grid, window, region) != row.checksum:
-            damaged.append(_damaged(window, region))
-    unknown = [
-        (window, region)
-        for window in cube.windows
-        for region in regions.values()
-        if (window, region.y0, region.x0) not in rows and cube.provenance_file(grid, window, region).exists()
-    ]
+    looked_at, damaged, unfinished = 0, [], 0
+    for grid in cube.grids:
+        regions = {(region.y0, region.x0): region for region in cube.blocks(grid)}
+        rows = ledger.blocks(grid)
+        looked_at += len(rows)
+        for (window, y0, x0), row in rows.items():
+            if cube.block_checksum(grid, window, regions[y0, x0]) != row.checksum:
+                damaged.append(_damaged(window, regions[y0, x0], grid))
+        unfinished += sum(
+            (window, *corner) not in rows and cube.provenance_file(grid, window, region).exists()
+            for window in cube.windows
+            for corner, region in regions.items()
+        )
     _ = cube.codec
-    return Verified(len(rows), tuple(sorted(damaged)), len(unknown))
+    return Verified(looked_at, tuple(sorted(damaged)), unfinished)
 
 
-def _damaged(window: dt.date, region: Region) -> DamagedBlock:
-    return DamagedBlock(window, (region.y0, region.y1), (region.x0, region.x1))
+def _damaged(window: dt.date, region: Region, grid: str) -> DamagedBlock:
+    return DamagedBlock(window, (region.y0, region.y1), (region.x0, region.x1), grid)
