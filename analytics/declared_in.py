@@ -52,6 +52,7 @@ MODULES = {
     "bitwise_not": "bits",
     "bitwise_or": "bits",
     "bitwise_xor": "bits",
+    "black_tophat": "morphology",
     "blend": "regrid",
     "break_at": "breaks",
     "bsi": "spectral",
@@ -395,6 +396,7 @@ MODULES = {
     "watershed": "segments",
     "watershed_on_bands": "segments",
     "where": "logic",
+    "white_tophat": "morphology",
     "whittaker_time": "smoothing",
     "zero_crossing": "filters",
 }
