@@ -1,43 +1,21 @@
-"""Operators and analyses: importing this package declares the operators."""
+"""Operators and analyses. What is asked for is imported, not all of it: `declared` declares every operator at once."""
 
-from . import (
-    accuracy,
-    arithmetic,
-    arrays,
-    bits,
-    components,
-    convolution,
-    distributions,
-    embedding,
-    focal,
-    functions,
-    kernel_sums,
-    kernels,
-    logic,
-    matrices,
-    morphology,
-    multivariate,
-    reducers,
-    regressions,
-    remap,
-    robust,
-    special,
-    spectral,
-    spectral_regions,
-    temporal,
-    terrain,
-    texture,
-    trends,
-    trigonometric,
-)
-from .change import Calibration, Change, change_threshold, detect_change
-from .classify import METHODS, Classifier, train_classifier
-from .clusters import CLUSTERERS, train_clusterer
-from .explaining import classify_features, explain, permutation_importance
-from .few_shot import FewShotReport, few_shot_report
-from .regressors import REGRESSORS, Regressor, train_maxent, train_regressor
-from .tree_text import decision_tree, decision_tree_ensemble
-from .validation import CrossValidation, cross_validate, spatial_blocks
+from __future__ import annotations
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+if _TYPE_CHECKING:
+    from .change import Calibration, Change, change_threshold, detect_change
+    from .classify import METHODS, Classifier, train_classifier
+    from .clusters import CLUSTERERS, train_clusterer
+    from .explaining import classify_features, explain, permutation_importance
+    from .few_shot import FewShotReport, few_shot_report
+    from .indices import catalogue
+    from .regressors import REGRESSORS, Regressor, train_maxent, train_regressor
+    from .tree_text import decision_tree, decision_tree_ensemble
+    from .validation import CrossValidation, cross_validate, spatial_blocks
 
 __all__ = [
     "CLUSTERERS",
@@ -49,46 +27,43 @@ __all__ = [
     "CrossValidation",
     "FewShotReport",
     "Regressor",
-    "accuracy",
-    "arithmetic",
-    "arrays",
-    "bits",
+    "catalogue",
     "change_threshold",
     "classify_features",
-    "components",
-    "convolution",
     "cross_validate",
     "decision_tree",
     "decision_tree_ensemble",
     "detect_change",
-    "distributions",
-    "embedding",
     "explain",
     "few_shot_report",
-    "focal",
-    "functions",
-    "kernel_sums",
-    "kernels",
-    "logic",
-    "matrices",
-    "morphology",
-    "multivariate",
     "permutation_importance",
-    "reducers",
-    "regressions",
-    "remap",
-    "robust",
     "spatial_blocks",
-    "special",
-    "spectral",
-    "spectral_regions",
-    "temporal",
-    "terrain",
-    "texture",
     "train_classifier",
     "train_clusterer",
     "train_maxent",
     "train_regressor",
-    "trends",
-    "trigonometric",
 ]
+
+_HOMES = {
+    "change": ("Calibration", "Change", "change_threshold", "detect_change"),
+    "classify": ("METHODS", "Classifier", "train_classifier"),
+    "clusters": ("CLUSTERERS", "train_clusterer"),
+    "explaining": ("classify_features", "explain", "permutation_importance"),
+    "few_shot": ("FewShotReport", "few_shot_report"),
+    "indices": ("catalogue",),
+    "regressors": ("REGRESSORS", "Regressor", "train_maxent", "train_regressor"),
+    "tree_text": ("decision_tree", "decision_tree_ensemble"),
+    "validation": ("CrossValidation", "cross_validate", "spatial_blocks"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> _Any:
+    """Import the module of a public name when it is first asked for."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(_import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

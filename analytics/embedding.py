@@ -110,7 +110,7 @@ FOLDED = "adds up terms that are looked up for codes, which is faster than any a
     _angle_rule,
     Space.EMBEDDING,
     interpreted=VECTORS,
-    example="cube.image(2000).angle(cube.image(2005))",
+    example="cube.image(2004).angle(cube.image(2005))",
 )
 def angle(a: Block, b: Block) -> Block:
     """Angle in radians, 0..pi, between the whole vectors of two windows of the same pixel.

@@ -19,7 +19,7 @@ from esd.operator import Tile, operator
 from esd.space import CubeType, Space
 from esd.structure import common_grid
 
-__all__: list[str] = []
+__all__ = ["labels_of"]
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -28,15 +28,15 @@ Shape = Callable[[int, int], tuple[int, int]]
 BY_LIBRARY = "computed by LAPACK, matrix by matrix"
 
 
-def _labels(given: tuple[str, ...], number: int) -> tuple[str, ...]:
+def labels_of(given: tuple[str, ...], number: int) -> tuple[str, ...]:
     """Return names for rows or columns: those that there are, if as many."""
     return given if len(given) == number else tuple(f"m{i}" for i in range(number))
 
 
 def _matrix_type(name: str, given: CubeType, shape: tuple[int, int], dtype: npt.DTypeLike = np.float64) -> CubeType:
     rows, columns = shape
-    bands = (name,) if columns == 1 else _labels(given.bands, columns)
-    time = given.time[:1] if rows == 1 else _labels(given.time, rows)
+    bands = (name,) if columns == 1 else labels_of(given.bands, columns)
+    time = given.time[:1] if rows == 1 else labels_of(given.time, rows)
     return given.with_(time=time, bands=bands, dtype=np.dtype(dtype), space=Space.VALUE, encoder=None)
 
 
@@ -249,6 +249,11 @@ def _part_rule(name: str, shapes: dict[str, Shape], square: bool = False) -> Cal
     return rule
 
 
+_LU: dict[str, Shape] = {
+    "p": lambda n, _m: (n, n),
+    "l": lambda n, m: (n, min(n, m)),
+    "u": lambda n, m: (min(n, m), m),
+}
 _EIGEN: dict[str, Shape] = {"values": lambda n, _m: (n, 1), "vectors": lambda n, _m: (n, n)}
 _QR: dict[str, Shape] = {"q": lambda n, m: (n, min(n, m)), "r": lambda n, m: (min(n, m), m)}
 _SVD: dict[str, Shape] = {
@@ -290,3 +295,12 @@ def matrix_svd(image: Block, part: str = "s") -> Block:
     same = (turned == u).all(axis=-2)
     v = vt.swapaxes(-1, -2) * np.where(same, 1.0, -1.0)[..., None, :]
     return _block({"u": turned, "s": s[..., None], "v": v}[part], whole)
+
+
+@operator("matrix", Tile.ARRAY, _part_rule("matrix_lu", _LU), interpreted=BY_LIBRARY)
+def matrix_lu(image: Block, part: str = "u") -> Block:
+    """LU decomposition with partial pivoting, matrix = p l u: a permutation `p`, a unit lower `l`, an upper triangle `u`."""
+    from scipy.linalg import lu
+
+    matrices, whole = _matrices(image)
+    return _block(dict(zip("plu", lu(matrices), strict=True))[part], whole)

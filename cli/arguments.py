@@ -11,6 +11,7 @@ import typer
 
 from esd.dekad import parse_windows
 from esd.errors import EsdError, GridError, MemoryLimitError, TableError, WindowError
+from esd.store_paths import place_of
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -40,7 +41,8 @@ __all__ = [
     "part_of",
 ]
 
-CubePath = Annotated[Path, typer.Argument(metavar="CUBE", help="Folder of the cube.")]
+# A cube is a `Place`; Typer knows no unions, so that the annotation says Path and the parser gives either.
+CubePath = Annotated[Path, typer.Argument(metavar="CUBE", help="Folder of the cube, or s3://bucket/key.", parser=place_of)]
 Aoi = Annotated[
     str | None,
     typer.Option("--aoi", metavar="GEOJSON|W,S,E,N", help="Area: a GeoJSON file with polygons, or a box in degrees."),

@@ -43,7 +43,9 @@ def compute(
     aoi: Aoi = None,
     crs: Annotated[str | None, typer.Option(help="CRS of the result, such as EPSG:4326; default: the cube's.")] = None,
     resolution: Annotated[float | None, typer.Option(help="Pixel size of the result, in units of its CRS.")] = None,
-    resampling: Annotated[str, typer.Option(help="How pixels reach another grid: nearest or bilinear.")] = "nearest",
+    resampling: Annotated[
+        str, typer.Option(help="How pixels reach another grid: nearest, bilinear or bicubic.")
+    ] = "nearest",
     out: Annotated[Path | None, typer.Option("--out", metavar="TIF", help="GeoTIFF to write; else only statistics.")] = None,
     png: Annotated[Path | None, typer.Option("--png", metavar="PNG", help="Picture to write (one or three bands).")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the plan with its cost; compute nothing.")] = False,
@@ -99,7 +101,7 @@ def compute_document(
 
     image = _image(cube, expression, window, windows, grid, decoder)
     opened = open_cube(cube)
-    source = opened.grids[opened.grid(grid)]
+    source = opened.whole_grid(grid)
     geobox = part_of(source, area_of(aoi, source), crs, resolution)
     started = time.monotonic()
     statistics = _run(image, Target(geobox, aoi, resampling, bytes_of(max_memory)), out, png)

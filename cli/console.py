@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec
 import typer
 
 from esd.errors import EsdError
+from esd.store_paths import ObjectPath
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -114,7 +115,7 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, str | bool) or value is None:
         return value
-    if isinstance(value, dt.date | Path):
+    if isinstance(value, dt.date | Path | ObjectPath):
         return str(value)
     if hasattr(value, "tolist"):
         return plain(value.tolist())

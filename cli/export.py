@@ -87,7 +87,7 @@ def export_document(
     chosen = one_window(opened, window)
     image = _narrowed(_image(opened, chosen, space, grid), dates, bands)
     image = image if decoder is None else image.decoded_by(decoder)
-    source = opened.grids[opened.grid(grid)]
+    source = opened.whole_grid(grid)
     target = Target(part_of(source, area_of(aoi, source)), aoi, max_memory=bytes_of(max_memory))
     output(out, ".tif", ".tiff", ".zarr")
     if png is not None:

@@ -11,6 +11,7 @@ import numpy as np
 import typer
 
 from esd.errors import CubeError, GridError
+from esd.store_paths import place_of
 
 from .arguments import Grid, Window, lonlat, one_window
 from .console import AsJson, count, emit, facts, listing, number, size, verb
@@ -36,7 +37,9 @@ RAW_DEFINITION = "surface reflectance as read: 6 bands x 2 bytes x the scenes' p
     "esd info --encoders",
 )
 def info(
-    cube: Annotated[Path | None, typer.Argument(metavar="[CUBE]", help="Folder of the cube.")] = None,
+    cube: Annotated[
+        Path | None, typer.Argument(metavar="[CUBE]", help="Folder of the cube, or s3://bucket/key.", parser=place_of)
+    ] = None,
     encoders: Annotated[bool, typer.Option("--encoders", help="List the encoders that come with esd instead.")] = False,
     provenance: Annotated[
         str | None, typer.Option("--provenance", metavar="LON,LAT", help="Tell which scenes are behind a pixel instead.")
@@ -104,17 +107,17 @@ def provenance_document(path: Path, point: str, window: str | None, grid: str | 
     import duckdb
 
     from esd.cube import open_cube
-    from esd.ingest.ledger import ledger_path
+    from esd.ingest.ledger_place import ledger_copy
     from esd.ingest.provenance import pixel_provenance
 
     cube, paths = open_cube(path), {}
-    ledger = ledger_path(cube.path)
-    if ledger.is_file():
-        try:
-            with duckdb.connect(str(ledger), read_only=True) as connection:
-                paths = dict(connection.execute("select id, path from scenes").fetchall())
-        except duckdb.IOException as error:
-            raise CubeError(f"{ledger.name} is in use; ask again when the ingest has ended") from error
+    with ledger_copy(cube.path) as ledger:
+        if ledger is not None:
+            try:
+                with duckdb.connect(str(ledger), read_only=True) as connection:
+                    paths = dict(connection.execute("select id, path from scenes").fetchall())
+            except duckdb.IOException as error:
+                raise CubeError(f"{ledger.name} is in use; ask again when the ingest has ended") from error
     return pixel_provenance(cube, *lonlat(point), one_window(cube, window), paths, grid)
 
 
@@ -130,7 +133,7 @@ def _show_provenance(document: dict[str, Any], console: Console) -> None:
         ("could not be read", ", ".join(document["failed"]) or None),
     ]
     console.print(facts(rows))
-    known = {True: "yes", False: "no", None: "file is gone"}
+    known = {True: "yes", False: "no", None: "not known"}
     scenes = [
         (scene["id"], f"{100 * scene['clear_share']:.1f} %", known[scene["clear_here"]], scene["sha256"][:12])
         for scene in document["scenes"]
@@ -221,13 +224,17 @@ def _size_ledger(cube: Cube, planes: list[dict[str, Any]], raw: int | None) -> d
 
 def _ingest_ledger(cube: Cube) -> dict[str, Any]:
     """Read the ledger beside a cube: scenes, their bytes, failures, and whether every block is written."""
+    from esd.ingest.ledger_place import ledger_copy
+
+    with ledger_copy(cube.path) as path:
+        return {} if path is None else _ledger_facts(cube, path)
+
+
+def _ledger_facts(cube: Cube, path: Path) -> dict[str, Any]:
     import duckdb
 
-    from esd.ingest.ledger import ALL_FAILURES, ledger_path
+    from esd.ingest.ledger import ALL_FAILURES
 
-    path = ledger_path(cube.path)
-    if not path.is_file():
-        return {}
     try:
         with duckdb.connect(str(path), read_only=True) as ledger:
             failures = ledger.execute(ALL_FAILURES).fetchall()

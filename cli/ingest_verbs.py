@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from esd.dekad import parse_windows
-from esd.errors import WindowError
+from esd.errors import GridError, WindowError
+from esd.store_paths import place_of
 
 from .arguments import Aoi, Encoder, MaxMemory, bytes_of, codec_named
 from .console import AsJson, command_again, count, emit, facts, fail, note, size, verb
+from .executors import Dask, Workers, block_makers
 from .plan_report import failure_rows, plan_document, show_plan
 from .progress import bar
 
@@ -21,10 +23,8 @@ if TYPE_CHECKING:
 
     from esd.ingest.pipeline import IngestReport
     from esd.ingest.plan import IngestPlan
-    from esd.ingest.workers import ProcessExecutor
 
 __all__ = [
-    "executor_of",
     "ingest",
     "ingest_document",
     "report_document",
@@ -37,14 +37,6 @@ __all__ = [
 SCENES_LEFT_OUT = 3
 
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted, and repair what is damaged.")]
-Workers = Annotated[int, typer.Option("--workers", help="Processes that make blocks; each needs the memory of one.")]
-
-
-def executor_of(workers: int) -> ProcessExecutor | None:
-    """Return who makes the blocks: other processes, or None for this one. Raises JobError for less than one."""
-    from esd.ingest.workers import ProcessExecutor
-
-    return None if workers == 1 else ProcessExecutor(workers)
 
 
 @verb("Make", "esd simulate scenes --size 256 --years 2003/2005 --products landsat --seed 7")
@@ -114,6 +106,7 @@ def simulate_document(
     "Make",
     "esd ingest scenes/landsat --out region.esd.zarr --windows 2003/2005 --max-memory 4GB",
     "esd ingest orders/*.tar.gz --out farm.esd.zarr --aoi farm.geojson --start-month 7",
+    "esd ingest scenes --out s3://bucket/region.esd.zarr --dask tcp://scheduler:8786",
     resume="run the same command with --resume, and it goes on from the last whole block",
 )
 def ingest(
@@ -122,7 +115,9 @@ def ingest(
         list[Path],
         typer.Argument(metavar="SCENES", help="Scenes (folders, tarballs, files) or folders that hold them."),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="CUBE", help="Cube to make.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="CUBE", help="Cube to make: a folder, or s3://bucket/key.", parser=place_of)
+    ],
     aoi: Aoi = None,
     windows: Annotated[
         str | None,
@@ -132,10 +127,14 @@ def ingest(
     max_memory: MaxMemory = None,
     resume: Resume = False,
     reproject: Annotated[bool, typer.Option("--reproject", help="Warp scenes of another CRS onto the grid.")] = False,
+    zones: Annotated[
+        bool, typer.Option("--zones", help="Keep each UTM zone's own pixels: one grid a zone, one cube.")
+    ] = False,
     crs: Annotated[str | None, typer.Option(help="CRS of the cube; default: the scenes' own.")] = None,
     resolution: Annotated[float | None, typer.Option(help="Pixel size in units of --crs.")] = None,
     encoder: Encoder = None,
     workers: Workers = 1,
+    dask: Dask = None,
     fill: Annotated[str, typer.Option(help='Gaps: "none", or "fusion" of dates, neighbours and MODIS.')] = "none",
     harmonize: Annotated[bool, typer.Option("--harmonize", help="Bring TM and ETM+ to OLI (Roy et al. 2016).")] = False,
     brdf: Annotated[bool, typer.Option("--brdf", help="Bring Landsat to one sun, 45 degrees (Roy et al. 2016).")] = False,
@@ -149,29 +148,45 @@ def ingest(
 ) -> None:
     """Make a cube of satellite scenes: masked, composited in ten-day steps, encoded, written block by block.
 
-    Reads ESPA orders of Landsat 4-8, Landsat Collection 2 Level-2 (4-9) and MODIS MOD13Q1/MOD09A1. A scene that cannot be
+    Reads ESPA orders of Landsat 4-8, Landsat Collection 2 Level-2 (4-9) in folders, tarballs or as STAC items (*.item.json,
+    bands at https:// or s3:// too), and MODIS MOD13Q1, MOD09A1, MOD09GA and MCD43A4 (HDF or GeoTIFF). A scene that cannot be
     read is named and left out, the rest goes on, and the exit code is 3; once it is repaired, --resume makes the blocks
     again that lack it. --resume also looks at every block that is there and makes again what is damaged.
     """
-    plan = _plan(
+    plans = _plan(
         scenes,
         aoi=aoi,
         windows=windows,
         start_month=start_month,
         max_memory=max_memory,
         reproject=reproject,
+        zones=zones,
         crs=crs,
         resolution=resolution,
         recipe={"fill": fill, "harmonize": harmonize, "brdf": brdf, "dilate": dilate},
     )
     if plan_only:
-        told = plan_document(plan, out, codec_named(encoder), coverage_map)
-        emit(told, as_json, lambda console: show_plan(told, console))
-        tell_failures(told["failures"], None)
+        _tell_plans(plans, out, encoder, coverage_map, as_json)
         return
-    document = _carry_out(plan, out, encoder, resume, catalog, workers)
+    document = _carry_out(plans, out, encoder, resume, catalog, workers, dask)
     emit(document, as_json, lambda console: show_report(document, console))
     tell_failures(document["failures"], command_again(context, "--resume"))
+
+
+def _tell_plans(
+    plans: tuple[IngestPlan, ...], out: Path, encoder: str | None, coverage_map: Path | None, as_json: bool
+) -> None:
+    """Tell of each grid what `--plan` tells; of several as a list "zones"."""
+    if len(plans) > 1 and coverage_map is not None:
+        raise GridError("--map draws one grid; leave --zones out, or choose one zone with --aoi")
+    told = [plan_document(plan, out, codec_named(encoder), coverage_map) for plan in plans]
+
+    def show(console: Console) -> None:
+        for document in told:
+            show_plan(document, console)
+
+    emit(told[0] if len(told) == 1 else {"zones": told}, as_json, show)
+    tell_failures([failure for document in told for failure in document["failures"]], None)
 
 
 def ingest_document(
@@ -195,38 +210,48 @@ def _plan(
     start_month: int = 1,
     max_memory: str | None = None,
     reproject: bool = False,
+    zones: bool = False,
     crs: str | None = None,
     resolution: float | None = None,
     recipe: dict[str, Any] | None = None,
-) -> IngestPlan:
+) -> tuple[IngestPlan, ...]:
     from esd.ingest.plan import plan_ingest
     from esd.ingest.recipe import Recipe
+    from esd.ingest.zones import plan_zones
 
     if not 1 <= start_month <= 12:
         raise WindowError(f"start month {start_month} is not a month; give 1 to 12")
-    return plan_ingest(
-        scenes,
-        parse_windows(windows, start_month) if windows else None,
-        start_month=start_month,
-        aoi=aoi,
-        crs=crs,
-        resolution=resolution,
-        reproject=reproject,
-        max_memory=bytes_of(max_memory),
-        recipe=Recipe(**(recipe or {})),
-    )
+    years = parse_windows(windows, start_month) if windows else None
+    options: dict[str, Any] = {
+        "start_month": start_month,
+        "aoi": aoi,
+        "reproject": reproject,
+        "max_memory": bytes_of(max_memory),
+        "recipe": Recipe(**(recipe or {})),
+    }
+    if zones:
+        if crs is not None or resolution is not None:
+            raise GridError("--zones keeps the scenes' own pixels; leave out --crs and --resolution")
+        return plan_zones(scenes, years, **options)
+    return (plan_ingest(scenes, years, crs=crs, resolution=resolution, **options),)
 
 
 def _carry_out(
-    plan: IngestPlan, out: Path, encoder: str | None, resume: bool, catalog: Path | None, workers: int = 1
+    plans: tuple[IngestPlan, ...],
+    out: Path,
+    encoder: str | None,
+    resume: bool,
+    catalog: Path | None,
+    workers: int = 1,
+    dask: str | None = None,
 ) -> dict[str, Any]:
     from esd.ingest.pipeline import run_ingest
 
     codec = codec_named(encoder)
-    with bar("Ingesting") as progress:
-        report = run_ingest(plan, out, codec, progress, resume=resume, executor=executor_of(workers))
+    with block_makers(workers, dask) as executor, bar("Ingesting") as progress:
+        report = run_ingest(plans, out, codec, progress, resume=resume, executor=executor)
     if catalog is not None:
-        _add_to_catalog(catalog, plan, report)
+        _add_to_catalog(catalog, plans, report)
     return report_document(report, codec.id)
 
 
@@ -274,12 +299,12 @@ def tell_failures(failures: list[dict[str, str]], again: str | None) -> None:
         fail(f"{message}, then run: {again}", SCENES_LEFT_OUT)
 
 
-def _add_to_catalog(path: Path, plan: IngestPlan, report: IngestReport) -> None:
+def _add_to_catalog(path: Path, plans: tuple[IngestPlan, ...], report: IngestReport) -> None:
     from esd.cube import Cube
 
     from .search import open_catalog
 
     failed = {failure.source for failure in report.failures}
     with open_catalog(path) as catalog:
-        catalog.add_scenes(scene for scene in plan.scenes if scene.id not in failed)
+        catalog.add_scenes(scene for plan in plans for scene in plan.scenes if scene.id not in failed)
         catalog.add_cube(Cube.open(report.path))

@@ -1,4 +1,4 @@
-"""Progress bars on standard error; silent where it is not a terminal."""
+"""Progress bars on standard error: where it is not a terminal, only the lines that are to stay."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ class Bar:
     def done(self, steps: int, total: int, message: str = "") -> None:
         """Hear that `steps` of `total` are done."""
         self._progress.update(self._task, completed=steps, total=total, message=message)
+
+    def note(self, line: str) -> None:
+        """Print a line that stays, above the bar; where standard error is no terminal too."""
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from esd.dekad import parse_windows
 
 from .arguments import CubePath
 from .console import AsJson, command_again, count, emit, facts, fail, listing, verb
-from .ingest_verbs import Resume, Workers, executor_of, report_document, show_report, tell_failures
+from .executors import Dask, Workers, block_makers
+from .ingest_verbs import Resume, report_document, show_report, tell_failures
 from .progress import bar
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def append(
     reproject: Annotated[bool, typer.Option("--reproject", help="Warp scenes of other pixels onto the grid.")] = False,
     resume: Resume = False,
     workers: Workers = 1,
+    dask: Dask = None,
     as_json: AsJson = False,
 ) -> None:
     """Add windows to a cube, after those that it has: by its own encoder, on its own grid; what is there is not touched."""
@@ -48,8 +50,8 @@ def append(
 
     start = Cube.open(cube).windows[0].month
     plan = plan_append(cube, scenes, parse_windows(windows, start) if windows else None, reproject=reproject)
-    with bar("Appending") as progress:
-        report = run_append(plan, cube, progress, resume=resume, executor=executor_of(workers))
+    with block_makers(workers, dask) as executor, bar("Appending") as progress:
+        report = run_append(plan, cube, progress, resume=resume, executor=executor)
     document = report_document(report, Cube.open(cube).codec.id)
     emit(document, as_json, lambda console: show_report(document, console))
     tell_failures(document["failures"], command_again(context, "--resume"))
@@ -61,6 +63,7 @@ def verify(
     cube: CubePath,
     repair: Annotated[bool, typer.Option("--repair", help="Make damaged or missing blocks again, from the scenes.")] = False,
     workers: Workers = 1,
+    dask: Dask = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare every block of a cube with the checksum that was taken when it was written; exit code 2 if one differs.
@@ -69,8 +72,8 @@ def verify(
     """
     from esd.ingest.verify import run_verify
 
-    with bar("Verifying") as progress:
-        found = run_verify(cube, progress, repair=repair, executor=executor_of(workers))
+    with block_makers(workers, dask) as executor, bar("Verifying") as progress:
+        found = run_verify(cube, progress, repair=repair, executor=executor)
     document = _document(cube, found, repair)
     emit(document, as_json, lambda console: _show(document, console))
     if not repair and (found.damaged or found.unfinished):
@@ -83,7 +86,8 @@ def _document(cube: Path, found: Verified, repaired: bool) -> dict[str, Any]:
         "cube": cube,
         "blocks": found.blocks,
         "damaged": [
-            {"window": block.window, "rows": list(block.rows), "columns": list(block.columns)} for block in found.damaged
+            {"grid": block.grid, "window": block.window, "rows": list(block.rows), "columns": list(block.columns)}
+            for block in found.damaged
         ],
         "unfinished": found.unfinished,
         "repaired": repaired,
@@ -100,8 +104,10 @@ def _show(document: dict[str, Any], console: Console) -> None:
     ]
     console.print(facts(rows))
     if document["damaged"]:
-        blocks = [(block["window"], *map(_span, (block["rows"], block["columns"]))) for block in document["damaged"]]
-        console.print(listing(["window from", "rows", "columns"], blocks))
+        places = [(block["rows"], block["columns"]) for block in document["damaged"]]
+        told = [(block["grid"], block["window"]) for block in document["damaged"]]
+        blocks = [(*first, *map(_span, place)) for first, place in zip(told, places, strict=True)]
+        console.print(listing(["grid", "window from", "rows", "columns"], blocks))
 
 
 def _span(span: list[int]) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from esd.encoder.config import SourceConfig
+    from esd.encoder.fit import Point
     from esd.encoder.sampling import Source
     from esd.encoder.train import Trained
 
@@ -61,7 +62,7 @@ def train(
         progress.done(0, described.training.steps, "reading the sources")
         makers = {"scenes": scenes_source, "simulator": simulator_source}
         sources = build_sources(described, config.parent, makers)
-        trained = run(sources, described, out, lambda point: _tell(progress, point), resume, f"esd train {config.name}")
+        trained = run(sources, described, out, _Table(progress).add, resume, f"esd train {config.name}")
     document = {
         "codec": trained.codec,
         "card": trained.card,
@@ -74,9 +75,21 @@ def train(
     emit(document, as_json, lambda console: _show(trained, console))
 
 
-def _tell(progress: Bar, point: Any) -> None:
-    errors = ", ".join(f"{name} {error:.4f}" for name, error in point.held_out.items())
-    progress.done(point.step, point.steps, f"held-out MAE: {errors}")
+class _Table:
+    """The table of a run, a row a report: it stays, for those who look later, and in a log."""
+
+    def __init__(self, progress: Bar) -> None:
+        self._progress = progress
+        self._headed = False
+
+    def add(self, point: Point) -> None:
+        """Add a row."""
+        if not self._headed:
+            self._progress.note(f"{'step':>7} {'seconds':>8} {'loss':>8}  held-out MAE: {', '.join(point.held_out)}")
+            self._headed = True
+        errors = ", ".join(f"{error:.4f}" for error in point.held_out.values())
+        self._progress.note(f"{point.step:7d} {point.seconds:8.0f} {point.loss:8.3f}  {errors}")
+        self._progress.done(point.step, point.steps)
 
 
 def _show(trained: Trained, console: Console) -> None:

@@ -7,6 +7,7 @@ what zarr writes by itself and what cubes are made of, are therefore read here, 
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -14,19 +15,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import CubeError
+from .store_paths import ObjectStoreError, Place, ReplacedError
 
 __all__ = ["PlainChunks", "attributes_of", "plain_chunks", "read_plain"]
 
 Array = npt.NDArray[Any]
 Span = tuple[int, int]
+Opened = io.RawIOBase | io.FileIO
 LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
 KEYS = {"name": "default", "configuration": {"separator": "/"}}
 DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
@@ -35,6 +37,8 @@ OVERHEAD = 4096
 CHECKED_INDEX = [LITTLE, {"name": "crc32c"}]
 CHECKSUM_BYTES = 4
 ABSENT = 2**64 - 1
+MOST_REPLACED = 5
+"""How often objects may be written while they are read, before reading them again is given up."""
 MOST_OPEN = 16
 """Files that one reading holds open: the shards that a row of chunks lies in."""
 
@@ -49,7 +53,7 @@ def _pooled(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 class PlainChunks:
     """An array of chunks, Blosc or `raw`, each in a file of its own, or several in a shard: `shard` chunks a side."""
 
-    folder: Path
+    folder: Place
     shape: tuple[int, ...]
     chunk: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -65,8 +69,14 @@ class PlainChunks:
     def read(self, spans: Sequence[Span]) -> Array:
         """Read a box, from and to of each dimension, into memory of this thread's pool."""
         result = _pooled(tuple(high - low for low, high in spans), self.dtype)
-        with _Files(self.shard) as files:
-            self._fill(result, spans, files)
+        for left in range(MOST_REPLACED, -1, -1):
+            try:
+                with _Files(self.shard) as files:
+                    self._fill(result, spans, files)
+                break
+            except ReplacedError:
+                if not left:
+                    raise
         return result
 
     def _fill(self, result: Array, spans: Sequence[Span], files: _Files) -> None:
@@ -82,13 +92,21 @@ class PlainChunks:
             self._load(index, whole, files)
             target[...] = whole[tuple(slice(a - start, b - start) for (a, b), start in zip(shared, origin, strict=True))]
 
+    def files(self, spans: Sequence[Span]) -> set[Place]:
+        """Return the files that a box lies in, whether they are there or not."""
+        return {self._file(index) for index in self._touched(spans)}
+
+    def _file(self, index: tuple[int, ...]) -> Place:
+        """Return the file that a chunk lies in."""
+        places = index if self.shard is None else tuple(p // size for p, size in zip(index, self.shard, strict=True))
+        return self.folder.joinpath("c", *map(str, places))
+
     def _touched(self, spans: Sequence[Span]) -> Iterator[tuple[int, ...]]:
         return product(*(range(low // size, -(-high // size)) for (low, high), size in zip(spans, self.chunk, strict=True)))
 
     def _load(self, index: tuple[int, ...], target: Array, files: _Files) -> None:
         """Fill `target` with a chunk."""
-        places = index if self.shard is None else tuple(p // size for p, size in zip(index, self.shard, strict=True))
-        opened = files.open(self.folder.joinpath("c", *map(str, places)))
+        opened = files.open(self._file(index))
         if opened is None:
             target[...] = self.fill
             return
@@ -103,12 +121,12 @@ class PlainChunks:
                 raise CubeError(f"shard {opened.path} is damaged: it ends before chunk {index}; write it again")
         self._decompress(opened.path, opened.file, start, count, target)
 
-    def _decompress(self, file: Path, opened: BinaryIO, start: int, count: int, target: Array) -> None:
+    def _decompress(self, file: Place, opened: Opened, start: int, count: int, target: Array) -> None:
         if count > target.nbytes + OVERHEAD or (self.raw and count != target.nbytes):
             raise CubeError(f"chunk {file} is damaged: {count} bytes for {target.nbytes}; write it again")
         buffer = target.reshape(-1).view(np.uint8) if self.raw else _pooled((target.nbytes + OVERHEAD,), np.dtype(np.uint8))
         opened.seek(start)
-        if opened.readinto(buffer[:count].data) != count:  # type: ignore[attr-defined]  # files without a buffer have it
+        if opened.readinto(buffer[:count].data) != count:
             raise CubeError(f"chunk {file} is damaged: it ends early; write it again")
         if self.raw:
             return
@@ -127,8 +145,8 @@ class PlainChunks:
 class _File:
     """A file of chunks, open; for a shard with where each chunk begins and how many bytes it has, [..., 2] uint64."""
 
-    path: Path
-    file: BinaryIO
+    path: Place
+    file: Opened
     size: int
     index: Array | None
 
@@ -138,7 +156,7 @@ class _Files:
 
     def __init__(self, shard: tuple[int, ...] | None) -> None:
         self._shard = shard
-        self._opened: dict[Path, _File] = {}
+        self._opened: dict[Place, _File] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -151,18 +169,18 @@ class _Files:
         while len(self._opened) > left:
             self._opened.pop(next(iter(self._opened))).file.close()
 
-    def open(self, path: Path) -> _File | None:
+    def open(self, path: Place) -> _File | None:
         """Return a file, opened now or before; None if it is not there."""
         known = self._opened.get(path)
         if known is not None:
             return known
         self._close(MOST_OPEN - 1 if self._shard else 0)
         try:
-            file = path.open("rb", buffering=0)
+            file: Opened = path.open("rb", buffering=0)
         except FileNotFoundError:
             return None
         try:
-            size = os.fstat(file.fileno()).st_size
+            size = file.seek(0, os.SEEK_END)
             index = None if self._shard is None else _shard_index(path, file, size, self._shard)
         except BaseException:
             file.close()
@@ -171,27 +189,29 @@ class _Files:
         return self._opened[path]
 
 
-def _shard_index(path: Path, file: BinaryIO, size: int, shard: tuple[int, ...]) -> Array:
+def _shard_index(path: Place, file: Opened, size: int, shard: tuple[int, ...]) -> Array:
     from google_crc32c import value
 
     length = math.prod(shard) * 16 + CHECKSUM_BYTES
     file.seek(max(0, size - length))
-    stored = file.read(length)
+    stored = file.read(length) or b""
     told = int.from_bytes(stored[-CHECKSUM_BYTES:], "little")
     if len(stored) != length or value(stored[:-CHECKSUM_BYTES]) != told:
         raise CubeError(f"shard {path} is damaged: its index has a wrong checksum; write it again")
     return np.frombuffer(stored[:-CHECKSUM_BYTES], dtype="<u8").reshape(*shard, 2)
 
 
-def attributes_of(group: Path) -> dict[str, Any]:
+def attributes_of(group: Place) -> dict[str, Any]:
     """Return the attributes of a group or array. Raises CubeError if its metadata cannot be read."""
     try:
         return dict(json.loads((group / "zarr.json").read_bytes())["attributes"])
+    except ObjectStoreError:
+        raise
     except (OSError, ValueError, KeyError) as error:
         raise CubeError(f"metadata of {group} cannot be read ({error}); restore the store") from error
 
 
-def read_plain(folder: Path, *place: int | slice) -> Array | None:
+def read_plain(folder: Place, *place: int | slice) -> Array | None:
     """Read an array: at a position of its first dimension, and in slices of its last ones; all of it if none are given.
 
     Returns None if its chunks are not plain, so that zarr has to read it.
@@ -207,7 +227,7 @@ def read_plain(folder: Path, *place: int | slice) -> Array | None:
 
 
 @lru_cache(maxsize=64)
-def plain_chunks(folder: Path, _stamp: int) -> PlainChunks | None:
+def plain_chunks(folder: Place, _stamp: int) -> PlainChunks | None:
     """Return the chunks of an array if they are plain, None if zarr has to read them. `_stamp` is when it changed last."""
     spec = json.loads((folder / "zarr.json").read_text())
     codecs, outer = spec["codecs"], spec["chunk_grid"]["configuration"].get("chunk_shape")

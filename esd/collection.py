@@ -2,27 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from .errors import WindowError
+from .errors import BandError, ExpressionError, WindowError
 from .image import Image, call
+from .properties import Placed
 
 __all__ = ["ImageCollection"]
 
+SERIES_GROUPS = ("temporal", "change")
+"""Groups of operators that are asked of all times together."""
+
+
+def _first_time(image: Image) -> str:
+    return image.type.time[0]
+
 
 @dataclass(frozen=True)
-class ImageCollection:
-    """Images in the order of time, usually one a window."""
+class ImageCollection(Placed):
+    """Images in the order of time, usually one a window.
+
+    Reducers (`median()`), and operators of series such as `aggregate_period("month")`, are asked of all times together: of
+    `stack()`. Everything else goes image by image, by `map`.
+    """
 
     images: tuple[Image, ...]
+
+    @classmethod
+    def from_images(cls, images: Iterable[Image]) -> ImageCollection:
+        """Return the collection of some images, ordered by their first times; equal ones keep their order.
+
+        Raises ExpressionError where there is none, or one of them is no image.
+        """
+        given = tuple(images)
+        if not given or not all(isinstance(image, Image) for image in given):
+            raise ExpressionError(f"from_images: give images, one at least; got {len(given)} of which not all are images")
+        return cls(tuple(sorted(given, key=_first_time)))
+
+    @classmethod
+    def flatten(cls, collections: Iterable[ImageCollection]) -> ImageCollection:
+        """Return the images of several collections as one, ordered as in `from_images`."""
+        return cls.from_images(image for collection in collections for image in collection)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __iter__(self) -> Iterator[Image]:
         return iter(self.images)
+
+    @property
+    def size(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+    def to_list(self, count: int, offset: int = 0) -> list[Image]:
+        """Return up to `count` images from position `offset` on."""
+        return list(self.images[offset : offset + count])
+
+    def limit(self, count: int) -> ImageCollection:
+        """Keep the first `count` images. Raises ExpressionError for fewer than one."""
+        if count < 1:
+            raise ExpressionError(f"limit: count={count} leaves no image; give 1 or more")
+        return ImageCollection(self.images[:count])
+
+    def sort(self, ascending: bool = True) -> ImageCollection:
+        """Order by the first times; equal ones keep their order."""
+        return ImageCollection(tuple(sorted(self.images, key=_first_time, reverse=not ascending)))
+
+    def distinct(self) -> ImageCollection:
+        """Keep each expression once: images that would be computed alike are the same."""
+        return ImageCollection(tuple({image.expr.key: image for image in self.images}.values()))
+
+    def merge(self, other: ImageCollection) -> ImageCollection:
+        """Return the images of both, ordered by their first times; of equal times, those of this collection first."""
+        return ImageCollection.from_images((*self.images, *other.images))
+
+    def combine(self, other: ImageCollection, overwrite: bool = False) -> ImageCollection:
+        """Add to each image the bands of the other collection's image of the same times; those without one are dropped.
+
+        A band that both have is that of this collection, or of the other with `overwrite`. Raises WindowError where no
+        times are in both, ExpressionError where the other has two images of the same times.
+        """
+        partners: dict[tuple[str, ...], Image] = {}
+        for image in other.images:
+            if image.type.time in partners:
+                raise ExpressionError(
+                    f"combine: the other collection has two images of {image.type.time[0]}; .mosaic() them"
+                )
+            partners[image.type.time] = image
+        pairs = [(image, partners[image.type.time]) for image in self.images if image.type.time in partners]
+        return self._non_empty([_with_bands(*pair, overwrite) for pair in pairs], "combine with images of other times")
 
     def _non_empty(self, images: Sequence[Image], reason: str) -> ImageCollection:
         if not images:
@@ -35,6 +107,26 @@ class ImageCollection:
         met = [image for image in self.images if any(start <= time < end for time in image.type.time)]
         kept = [call("filter_date", image, start, end) for image in met]
         return self._non_empty(kept, f"filter_date({start}, {end})")
+
+    def filter_date_contains(self, date: str) -> ImageCollection:
+        """Keep the images whose times, from the first to the last, go past an ISO date or begin or end with it."""
+        day = _day(date)
+        kept = [image for image in self.images if _day(image.type.time[0]) <= day <= _day(image.type.time[-1])]
+        return self._non_empty(kept, f"filter_date_contains({date})")
+
+    def filter_calendar(self, start: int, end: int, field: str = "month") -> ImageCollection:
+        """Keep the times of some months, days of the year or the like, and the images that have any; see the operator."""
+        kept = []
+        for image in self.images:
+            try:
+                kept.append(call("filter_calendar", image, start, end, field))
+            except WindowError:
+                continue
+        return self._non_empty(kept, f"filter_calendar({start}, {end}, {field})")
+
+    def filter_day_of_year(self, start: int, end: int) -> ImageCollection:
+        """Keep the times whose day of the year, from 1, is start to end, and the images that have any."""
+        return self.filter_calendar(start, end, "day_of_year")
 
     def filter_bounds(self, west: float, south: float, east: float, north: float) -> ImageCollection:
         """Keep the images whose grid meets a box in WGS 84 degrees."""
@@ -68,7 +160,7 @@ class ImageCollection:
         return result
 
     def stack(self) -> Image:
-        """Return all images joined in time, as one image."""
+        """Return all images joined in time, as one image: of each pixel an array [time, band]."""
         return call("stack", *self.images)
 
     def reduce(self, reducer: str) -> Image:
@@ -76,10 +168,36 @@ class ImageCollection:
         return call("reduce", self.stack(), reducer)
 
     def __getattr__(self, name: str) -> Callable[..., Image]:
+        from .operator import operators
         from .reducer import REDUCERS
 
+        if name.startswith("_"):
+            raise AttributeError(name)
+        declared = operators().get(name)
         if name in REDUCERS:
             return partial(self.reduce, name)
+        if declared is not None and declared.group in SERIES_GROUPS:
+            return partial(call, name, self.stack())
         raise AttributeError(
             f"ImageCollection has no {name!r}; .map(lambda image: image.{name}(...)) applies it to each image"
         )
+
+
+def _day(date: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(date[:10])
+    except ValueError as error:
+        raise WindowError(f"{date!r} is no date; write dates as 2004-07-01") from error
+
+
+def _with_bands(image: Image, partner: Image, overwrite: bool) -> Image:
+    """Return the bands of two images; one that both have is the first's, or the second's in its place."""
+    ours, theirs = image.type.bands, partner.type.bands
+    if image.type.space != partner.type.space:
+        raise BandError(f"combine: one image holds {image.type.space.value}, the other {partner.type.space.value}")
+    shared = [band for band in ours if band in theirs]
+    new = [band for band in theirs if band not in ours]
+    parts = [partner.select(band) if overwrite and band in shared else image.select(band) for band in ours]
+    if not (overwrite and shared):
+        parts = [image]
+    return call("add_bands", *parts, *([partner.select(*new)] if new else []))

@@ -16,8 +16,9 @@ import datetime as dt
 import hashlib
 import os
 import shutil
-import warnings
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,10 +28,12 @@ import numpy.typing as npt
 
 from .chunks import attributes_of, read_plain
 from .codec import Codec
-from .conventions import embedding_attributes, geobox_from_attributes, grid_attributes
+from .conventions import geobox_from_attributes
 from .errors import CubeError, EncoderError, GridError, WindowError
-from .grid import Region, grid_name, region_of, tiles
-from .shards import encode_shard, put_file
+from .grid import Region, region_of, tiles
+from .shards import encode_shard, put_file, put_tree
+from .skeleton import ARRAYS, CHUNK, ERROR_SCALE, UNKNOWN_ERROR, VERSION, write_skeleton
+from .store_paths import ObjectPath, Place, files_of, place_of
 
 if TYPE_CHECKING:
     import zarr
@@ -39,18 +42,9 @@ if TYPE_CHECKING:
     from .collection import ImageCollection
     from .image import Image
 
-__all__ = ["ERROR_SCALE", "Cube", "codec_by_hash", "create_array", "open_cube", "quantize_error"]
+__all__ = ["CHUNK", "ERROR_SCALE", "UNKNOWN_ERROR", "Cube", "codec_by_hash", "open_cube", "quantize_error"]
 
-VERSION = 1
-CHUNK = 256
-ERROR_SCALE = 0.0005
-"""Reflectance that one count of the `error` array stands for."""
-UNKNOWN_ERROR = 255
 PROVENANCE = "provenance"
-
-_ARRAYS = ("codes", "count", "error")
-_EMPTY = {"count": 0, "error": UNKNOWN_ERROR}
-_EPOCH = np.datetime64("1970-01-01", "D")
 
 
 def quantize_error(rmse: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
@@ -62,7 +56,7 @@ def quantize_error(rmse: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
 class Cube:
     """A store of codes, opened. Make one with `Cube.create`, open one with `Cube.open` or `esd.open`."""
 
-    def __init__(self, path: Path, attrs: dict[str, Any]) -> None:
+    def __init__(self, path: Place, attrs: dict[str, Any]) -> None:
         self.path = path
         self.attrs = attrs
         self._overview_grids: dict[str, GeoBox] = {}
@@ -70,8 +64,8 @@ class Cube:
     @classmethod
     def create(
         cls,
-        path: str | Path,
-        geobox: GeoBox,
+        path: str | Place,
+        geobox: GeoBox | Sequence[GeoBox],
         windows: Sequence[dt.date],
         codec: Codec,
         block: int = 512,
@@ -79,29 +73,35 @@ class Cube:
     ) -> Cube:
         """Make an empty cube: every code 65535. The store appears under its name only when it is complete.
 
-        `block` is the side of a shard in pixels, a multiple of 256. `provenance` is kept as attribute `esd:provenance`.
-        Raises CubeError if `path` exists, WindowError if there are no windows.
+        `geobox` is its grid, or one for each UTM zone. `block` is the side of a shard in pixels, a multiple of 256.
+        `provenance` is kept as attribute `esd:provenance`. Raises CubeError if `path` exists, WindowError if there are no
+        windows, GridError for grids that are no zones of one cube.
         """
-        path = Path(path)
+        path = place_of(path)
         if path.exists():
             raise CubeError(f"{path} exists already; choose another --out, or remove it first")
         if not windows:
             raise WindowError("a cube needs at least one window; give --windows, for instance 2004 or 2000/2005")
         if block % CHUNK:
             raise CubeError(f"block size {block} is not a multiple of {CHUNK}")
+        grids = tuple(geobox) if isinstance(geobox, list | tuple) else (geobox,)
+        if len(grids) > 1:
+            from .mosaic import require_zones
+
+            require_zones(grids)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            _write_skeleton(temporary, geobox, windows, codec, block, dict(provenance or {}))
-            temporary.rename(path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with _in_the_making(path) as temporary:
+            write_skeleton(temporary, grids, windows, codec, block, dict(provenance or {}))
+            if isinstance(path, ObjectPath):
+                put_tree(temporary, path, last="zarr.json")
+            else:
+                temporary.rename(path)
         return cls.open(path)
 
     @classmethod
-    def open(cls, path: str | Path) -> Cube:
+    def open(cls, path: str | Place) -> Cube:
         """Open a cube for reading and block-wise writing. Raises CubeError if it is not one."""
-        path = Path(path)
+        path = place_of(path)
         if not (path / "zarr.json").is_file():
             raise CubeError(f"{path} is not a cube; give the folder that 'esd ingest --out' made")
         attrs = attributes_of(path)
@@ -163,6 +163,10 @@ class Cube:
         """The Zarr group of the store."""
         import zarr
 
+        if isinstance(self.path, ObjectPath):
+            from .zarr_objects import zarr_store
+
+            return zarr.open_group(zarr_store(self.path), mode="r+", zarr_format=3, use_consolidated=False)
         return zarr.open_group(self.path, mode="r+" if os.access(self.path, os.W_OK) else "r", use_consolidated=False)
 
     def array(self, grid: str, name: str) -> zarr.Array[Any]:
@@ -211,30 +215,31 @@ class Cube:
     def block_checksum(self, grid: str, window: dt.date, region: Region) -> str:
         """Return the SHA-256 over the stored bytes of a block's files; a shard of fill values only is absent."""
         digest = hashlib.sha256()
-        files = [self._shard(grid, name, window, region) for name in _ARRAYS]
+        files = [self._shard(grid, name, window, region) for name in ARRAYS]
         for file in (*files, self.provenance_file(grid, window, region)):
-            digest.update(file.read_bytes() if file.is_file() else b"absent")
+            try:
+                digest.update(file.read_bytes())
+            except FileNotFoundError:
+                digest.update(b"absent")
         return digest.hexdigest()
 
-    def provenance_file(self, grid: str, window: dt.date, region: Region) -> Path:
+    def provenance_file(self, grid: str, window: dt.date, region: Region) -> Place:
         """Return where a block's origin is told; inside of an array, where Zarr looks for nothing but chunks."""
         name = f"{window.isoformat()}.{region.y0}.{region.x0}.json"
         return self.path.joinpath(grid, "codes", PROVENANCE, name)
 
-    def _shard(self, grid: str, name: str, window: dt.date, region: Region) -> Path:
+    def _shard(self, grid: str, name: str, window: dt.date, region: Region) -> Place:
         row, column = region.y0 // self.block, region.x0 // self.block
         middle = () if name == "error" else ("0",)
         return self.path.joinpath(grid, name, "c", str(self.windows.index(window)), *middle, str(row), str(column))
 
     def bytes_on_disk(self) -> dict[str, int]:
         """Return the bytes stored for each array, `codec`, `overviews`, `provenance` and `metadata` (all else)."""
-        sizes = dict.fromkeys([*_ARRAYS, "codec", "overviews", PROVENANCE, "metadata"], 0)
-        for file in self.path.rglob("*"):
-            if file.is_file():
-                parts = file.relative_to(self.path).parts
-                kinds = [part for part in parts[:-1] if part in sizes]
-                kind = PROVENANCE if PROVENANCE in kinds else next(iter(kinds), "metadata")
-                sizes["metadata" if file.name == "zarr.json" else kind] += file.stat().st_size
+        sizes = dict.fromkeys([*ARRAYS, "codec", "overviews", PROVENANCE, "metadata"], 0)
+        for parts, size in files_of(self.path):
+            kinds = [part for part in parts[:-1] if part in sizes]
+            kind = PROVENANCE if PROVENANCE in kinds else next(iter(kinds), "metadata")
+            sizes["metadata" if parts[-1] == "zarr.json" else kind] += size
         return sizes
 
     def geobox(self, grid: str) -> GeoBox:
@@ -275,24 +280,61 @@ class Cube:
         mark_stale(self, grid, window, region)
 
     def image(self, window: int | str | dt.date, grid: str | None = None) -> Image:
-        """Return the lazy image of one window: codes in steps, decoded when an operator asks for reflectance."""
+        """Return the lazy image of one window: codes in steps, decoded when an operator asks for reflectance.
+
+        Of a cube of several grids it shows all of them (`mosaic`), or the one that is named.
+        """
+        return self._image("codes", self.window(window), grid)
+
+    def _image(self, array: str, window: dt.date, grid: str | None) -> Image:
         from .image import load
 
-        return load(self, "codes", self.window(window), self.grid(grid))
+        if grid is None and len(self.grids) > 1:
+            return self.mosaic(window, array=array)
+        return load(self, array, window, self.grid(grid))
+
+    def mosaic(self, window: int | str | dt.date, geobox: GeoBox | None = None, array: str = "codes") -> Image:
+        """Return the lazy image of one window on a grid, from all grids of the cube; see `esd.mosaic` for the rule.
+
+        Without a `geobox` on `whole_grid()`. `array` is `codes`, `count` or `error`.
+        """
+        from .mosaic import mosaic
+
+        if array not in ARRAYS:
+            raise CubeError(f"array {array!r} is not one of {', '.join(ARRAYS)}")
+        return mosaic(self, array, self.window(window), geobox)
+
+    def whole_grid(self, grid: str | None = None) -> GeoBox:
+        """Return the grid of `image(window, grid)`: the one that is named, or one that shows all."""
+        from .mosaic import whole_grid
+
+        return whole_grid(self) if grid is None else self.grids[self.grid(grid)]
 
     def plane(self, name: str, window: int | str | dt.date, grid: str | None = None) -> Image:
         """Return the lazy image of `count` (by step) or `error` (RMSE in reflectance) of one window."""
-        from .image import load
-
         if name not in ("count", "error"):
             raise CubeError(f"plane {name!r} is not one of 'count', 'error'")
-        return load(self, name, self.window(window), self.grid(grid))
+        return self._image(name, self.window(window), grid)
 
     def images(self, grid: str | None = None) -> ImageCollection:
         """Return the lazy collection of all windows, in order."""
         from .collection import ImageCollection
 
         return ImageCollection(tuple(self.image(window, grid) for window in self.windows))
+
+
+@contextmanager
+def _in_the_making(path: Place) -> Iterator[Path]:
+    """Give a folder for a store that is not whole yet, removed at the end if it is still there: beside it on a disk."""
+    if isinstance(path, ObjectPath):
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder) / path.name
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 _OPEN: dict[str, tuple[int, Cube]] = {}
@@ -308,81 +350,14 @@ def codec_by_hash(codec: str | Codec) -> Codec:
     return _CODECS[codec]
 
 
-def open_cube(path: str | Path) -> Cube:
+def open_cube(path: str | Place) -> Cube:
     """Open a cube, or return it as opened before if its metadata have not changed since."""
-    resolved = Path(path).resolve()
-    metadata = resolved / "zarr.json"
-    stamp = metadata.stat().st_mtime_ns if metadata.is_file() else -1
+    resolved = place_of(path).resolve()
+    try:
+        stamp = (resolved / "zarr.json").stat().st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
+        stamp = -1
     known = _OPEN.get(str(resolved))
     if known is None or known[0] != stamp:
         _OPEN[str(resolved)] = known = (stamp, Cube.open(resolved))
     return known[1]
-
-
-def _write_skeleton(
-    path: Path, geobox: GeoBox, windows: Sequence[dt.date], codec: Codec, block: int, provenance: dict[str, Any]
-) -> None:
-    import zarr
-
-    name = grid_name(geobox)
-    sources = sorted({str(source) for source in provenance.get("sources", [])})
-    attributes = {
-        "esd:version": VERSION,
-        "esd:grids": [name],
-        "esd:windows": [window.isoformat() for window in windows],
-        "esd:block": block,
-        "esd:provenance": provenance,
-        **embedding_attributes(codec, geobox, sources),
-    }
-    root = zarr.create_group(path, zarr_format=3, attributes=attributes)
-    codec_bytes = np.frombuffer(codec.data, dtype=np.uint8)
-    stored = root.create_group("codec", attributes={"id": codec.id, "sha256": codec.sha256, "format": "safetensors"})
-    stored.create_array("file", data=codec_bytes, chunks=codec_bytes.shape, compressors=None, dimension_names=("byte",))
-    group = root.create_group(name, attributes=grid_attributes(geobox))
-    _write_coordinates(group, geobox, windows, codec.steps)
-    for array in _ARRAYS:
-        create_array(group, array, geobox, len(windows), block, codec)
-    with warnings.catch_warnings():
-        # The shapes never change after this, so that one read of the metadata is safe; only its place is not standard yet.
-        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        zarr.consolidate_metadata(path, path=name)
-        zarr.consolidate_metadata(path)
-
-
-def _write_coordinates(group: zarr.Group, geobox: GeoBox, windows: Sequence[dt.date], steps: int) -> None:
-    affine, (rows, columns) = geobox.affine, geobox.shape
-    days = (np.array(windows, dtype="datetime64[D]") - _EPOCH).astype(np.int64)
-    coordinates: dict[str, tuple[npt.NDArray[Any], dict[str, Any]]] = {
-        "window": (
-            days,
-            {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian", "long_name": "first day"},
-        ),
-        "step": (np.arange(steps), {"long_name": "month of the window" if steps == 12 else f"step of {36 // steps} dekads"}),
-        "y": (affine.f + (np.arange(rows) + 0.5) * affine.e, {"standard_name": "projection_y_coordinate"}),
-        "x": (affine.c + (np.arange(columns) + 0.5) * affine.a, {"standard_name": "projection_x_coordinate"}),
-    }
-    for name, (values, attributes) in coordinates.items():
-        group.create_array(name, data=values, chunks=values.shape, dimension_names=(name,), attributes=attributes)
-
-
-def create_array(group: zarr.Group, name: str, geobox: GeoBox, windows: int, block: int, codec: Codec) -> None:
-    """Make an empty array of a grid's group: `codes`, `count` or `error`."""
-    from zarr.codecs import BloscCodec
-
-    dtype, fill = (codec.code_dtype, codec.fill) if name == "codes" else (np.dtype(np.uint8), _EMPTY[name])
-    steps = () if name == "error" else (codec.steps,)
-    dimensions = ("window", *(("step",) if steps else ()), "y", "x")
-    attributes: dict[str, Any] = {"grid_mapping": "proj:wkt2", **grid_attributes(geobox)}
-    if name == "error":
-        attributes |= {"units": "reflectance", "scale_factor": ERROR_SCALE, "_FillValue": UNKNOWN_ERROR}
-    group.create_array(
-        name,
-        shape=(windows, *steps, *geobox.shape),
-        dtype=dtype,
-        chunks=(1, *steps, CHUNK, CHUNK),
-        shards=(1, *steps, block, block),
-        compressors=BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"),
-        fill_value=fill,
-        dimension_names=dimensions,
-        attributes=attributes,
-    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from .cube import Cube
 from .errors import WindowError
 from .shards import edit_json, encode_chunks, put_file
+from .store_paths import Place, files_of
 
 __all__ = ["add_windows", "set_provenance"]
 
@@ -46,10 +46,10 @@ def add_windows(cube: Cube, windows: Sequence[dt.date]) -> Cube:
     return Cube.open(cube.path)
 
 
-def _growing_arrays(group: Path) -> list[Path]:
+def _growing_arrays(group: Place) -> list[Place]:
     """Return the arrays of a grid, its overviews among them, whose first dimension is the window."""
-    found = [group / name for name in _GROWING]
-    return [*found, *(folder.parent for folder in sorted(group.glob(f"overviews/*/codes/{_METADATA}")))]
+    smaller = sorted(parts[0] for parts, _ in files_of(group / "overviews") if parts[1:] == ("codes", _METADATA))
+    return [*(group / name for name in _GROWING), *(group.joinpath("overviews", factor, "codes") for factor in smaller)]
 
 
 def _grow_coordinate(cube: Cube, grid: str, windows: Sequence[dt.date]) -> None:

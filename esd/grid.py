@@ -28,6 +28,7 @@ __all__ = [
     "Region",
     "aligned",
     "bounds_lonlat",
+    "bounds_of",
     "equal_crs",
     "geobox_from_bounds",
     "grid_name",
@@ -210,6 +211,13 @@ def bounds_lonlat(geobox: GeoBox) -> tuple[float, float, float, float]:
     box = geobox.boundingbox
     west, south, east, north = transformer.transform_bounds(box.left, box.bottom, box.right, box.top, densify_pts=21)
     return west, south, east, north
+
+
+def bounds_of(geobox: GeoBox, other: GeoBox) -> tuple[float, float, float, float]:
+    """Return left, bottom, right, top of a grid's outline in the CRS of another. Raises GridError without a CRS."""
+    transformer = _transformer(_crs_of(geobox).proj, _crs_of(other).proj)
+    left, bottom, right, top = transformer.transform_bounds(*geobox.boundingbox.bbox, densify_pts=21)
+    return left, bottom, right, top
 
 
 def meet(one: GeoBox, other: GeoBox) -> bool:

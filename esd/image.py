@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,7 +15,12 @@ from .block import Block
 from .engine.lower import infer, lower
 from .errors import BandError, ExpressionError, GridError, WindowError
 from .expr import Expr
+from .methods import bands_within_reach, method_of
 from .operator import Operator, Tile, bind, get_operator, operators, register
+from .operator_methods import OperatorMethods
+from .places import grid_arguments
+from .properties import Described
+from .regrid import resampling_of
 from .space import CubeType, Space
 from .structure import ArraySource
 
@@ -112,11 +116,12 @@ def composite(
     return declare
 
 
-class Image:
+class Image(Described, OperatorMethods):
     """A lazy image: an expression with a grid, times and bands.
 
-    Every operator of the registry is a method (`esd operators` lists them), and Python's arithmetic and comparisons build
-    expressions. `compute`, `to_xarray` and `to_geotiff` are the only points at which anything is read.
+    Every operator of the registry is a method (`esd operators` lists them), every band an attribute where no operator has
+    its name (`image.nir` is `image["nir"]`), and Python's arithmetic and comparisons build expressions. `compute`,
+    `to_xarray` and `to_geotiff` are the only points at which anything is read.
     """
 
     __slots__ = ("expr",)
@@ -140,19 +145,23 @@ class Image:
     def __repr__(self) -> str:
         return f"Image({self.expr!r}: {self.type.describe()})"
 
-    def __getattr__(self, name: str) -> Callable[..., Image]:
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         try:
-            declared = get_operator(name)
+            return method_of(self, get_operator(name), call)
         except ExpressionError as error:
+            if name in self._ipython_key_completions_():
+                return call("select", self, name)
             raise AttributeError(str(error)) from error
-        bound = partial(call, name, self)
-        bound.__doc__ = declared.doc
-        return bound
 
     def __dir__(self) -> list[str]:
-        return sorted({*object.__dir__(self), *(name for name, op in operators().items() if op.inputs)})
+        bands = (band for band in self._ipython_key_completions_() if band.isidentifier())
+        return sorted({*object.__dir__(self), *(name for name, op in operators().items() if op.inputs), *bands})
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """Return the bands that `select` finds, those that codes are decoded to among them."""
+        return bands_within_reach(self.type)
 
     def __bool__(self) -> NoReturn:
         raise ExpressionError(
@@ -222,15 +231,13 @@ class Image:
     def __getitem__(self, bands: str | tuple[str, ...]) -> Image:
         return call("select", self, *((bands,) if isinstance(bands, str) else bands))
 
-    def reproject_to(self, geobox: GeoBox, resampling: str = "nearest") -> Image:
-        """Return the image on another grid, `nearest` or `bilinear`."""
+    def reproject_to(self, geobox: GeoBox, resampling: str | None = None) -> Image:
+        """Return the image on another grid, `nearest`, `bilinear` or `bicubic`; by itself as `resample` says, or nearest."""
         if geobox.crs is None:
             raise ExpressionError("reproject_to: the target grid has no coordinate system")
-        crs = f"EPSG:{geobox.crs.epsg}" if geobox.crs.epsg else geobox.crs.proj.to_wkt()
-        affine = tuple(float(number) for number in tuple(geobox.affine)[:6])
-        return call("reproject", self, crs, affine, tuple(geobox.shape), resampling)
+        return call("reproject", self, *grid_arguments("reproject_to", geobox), resampling or resampling_of(self.expr))
 
-    def reproject_like(self, other: Image, resampling: str = "nearest") -> Image:
+    def reproject_like(self, other: Image, resampling: str | None = None) -> Image:
         """Return the image on the grid of another."""
         if other.type.grid is None:
             raise ExpressionError("reproject_like: the other image is a constant and has no grid")
@@ -282,8 +289,9 @@ class Image:
     def compute(self, geobox: GeoBox | None = None, **options: Any) -> Raster:
         """Compute the image, or the part of it on `geobox`, as arrays [time, band, y, x] with their validity.
 
-        A `geobox` whose pixels do not coincide with the image's is reached by `resampling` ("nearest" or "bilinear"); one of
-        coarser pixels is answered from overviews where the cube has them, and marked `approximate`, unless `exact=True`.
+        A `geobox` whose pixels do not coincide with the image's is reached by `resampling` ("nearest", "bilinear" or
+        "bicubic"; if not given as `resample` says, else nearest); one of coarser pixels is answered from overviews where the
+        cube has them, and marked `approximate`, unless `exact=True`.
 
         Options: `tile`, the side of the tiles in pixels (the result does not depend on it); `max_memory` in bytes bounds the
         work, tiles shrink to keep it; `executor`, a number of threads or a Dask client; `deadline` in seconds and `cancel`,

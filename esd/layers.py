@@ -51,9 +51,24 @@ def _relu(x: Floats, out: Floats | None = None) -> Floats:
 
 
 def _residual(x: Floats, tensors: Tensors, name: str) -> Floats:
-    hidden = _conv(_relu(x), tensors, f"{name}.0")
-    change = _conv(_relu(hidden, out=hidden), tensors, f"{name}.1")
+    first, second = tensors[f"{name}.0.weight"], tensors[f"{name}.1.weight"]
+    if first.shape[2] == second.shape[2] == 1:
+        biases = tensors[f"{name}.0.bias"], tensors[f"{name}.1.bias"]
+        change = _perceptron(_relu(x), first[:, :, 0], biases[0], second[:, :, 0], biases[1])
+    else:
+        hidden = _conv(_relu(x), tensors, f"{name}.0")
+        change = _conv(_relu(hidden, out=hidden), tensors, f"{name}.1")
     return np.add(x, change, out=change)
+
+
+def _perceptron(x: Floats, first: Floats, bias: Floats, second: Floats, last: Floats) -> Floats:
+    """Return second relu(first x + bias) + last: relu(h + bias) is max(h, -bias) + bias, and that bias joins the last one.
+
+    A pass over the widest array less, of three.
+    """
+    hidden = np.matmul(first, x)
+    np.maximum(hidden, -bias[:, None], out=hidden)
+    return _linear(hidden, second, second @ bias + last)
 
 
 def _named(x: Floats, tensors: Tensors, name: str) -> Floats:
@@ -75,8 +90,8 @@ def _flatten(x: Floats, tensors: Tensors, name: str) -> Floats:
 
 def _mix(x: Floats, tensors: Tensors, name: str) -> Floats:
     rows = x.reshape(x.shape[0], -1)
-    hidden = _linear(rows, tensors[f"{name}.0.weight"], tensors[f"{name}.0.bias"])
-    mixed = _linear(_relu(hidden, out=hidden), tensors[f"{name}.1.weight"], tensors[f"{name}.1.bias"])
+    (first, bias), (second, last) = ((tensors[f"{name}.{i}.weight"], tensors[f"{name}.{i}.bias"]) for i in (0, 1))
+    mixed = _perceptron(rows, first, bias, second, last)
     mixed += rows
     return mixed.reshape(x.shape)
 

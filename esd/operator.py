@@ -147,8 +147,8 @@ ENGINE = "engine"
 _REGISTRY: dict[str, Operator] = {}
 _PLUGINS_LOADED = False
 OWN = "esd.analytics"
-"""The package of operators that comes with this one. It is an entry point like any other; known by name, it is found without
-reading the metadata of all that is installed, which takes longer than importing it."""
+"""The package of operators that comes with this one: known by name, so that it is found without reading the metadata of all
+that is installed. Its `declared_in` tells the module of a name, so that an operator imports its own module only."""
 
 
 def register(declared: Operator, replace: bool = False) -> None:
@@ -161,21 +161,29 @@ def register(declared: Operator, replace: bool = False) -> None:
 
 
 def load_plugins() -> None:
-    """Import the packages of operators that are installed (entry-point group `esd.operators`), once a process."""
+    """Import all own operators and those of other packages (entry points `esd.operators`), once a process."""
     global _PLUGINS_LOADED
     if _PLUGINS_LOADED:
         return
     _PLUGINS_LOADED = True
     from importlib.metadata import entry_points
 
+    import_module(f"{OWN}.declared")
     for entry in sorted(entry_points(group="esd.operators"), key=lambda entry: entry.name):
         entry.load()
+
+
+def _import_declaring(name: str) -> None:
+    """Import the module of this package that declares an operator, if one does."""
+    module = import_module(f"{OWN}.declared_in").MODULES.get(name)
+    if module is not None:
+        import_module(f"{OWN}.{module}")
 
 
 def get_operator(name: str) -> Operator:
     """Return a declared operator. Raises ExpressionError with the nearest names for an unknown one."""
     if name not in _REGISTRY:
-        import_module(OWN)
+        _import_declaring(name)
     if name not in _REGISTRY:
         load_plugins()
     if name not in _REGISTRY:

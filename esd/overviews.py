@@ -8,9 +8,7 @@ whose embedding of the whole year is nearest to their mean, the first one in row
 from __future__ import annotations
 
 import datetime as dt
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from .conventions import grid_attributes
 from .errors import CubeError
 from .fsq import FSQ
 from .grid import Region, make_geobox, region_of, tiles
+from .store_paths import Place, files_of, remove_tree
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -40,7 +39,7 @@ def overview_geobox(geobox: GeoBox, factor: int) -> GeoBox:
     return make_geobox(shape, geobox.affine @ Affine.scale(factor), geobox.crs)
 
 
-def _folder(cube: Cube, grid: str) -> Path:
+def _folder(cube: Cube, grid: str) -> Place:
     return cube.path / grid / "overviews"
 
 
@@ -51,7 +50,7 @@ def factors(cube: Cube, grid: str) -> tuple[int, ...]:
     return tuple(attributes_of(_folder(cube, grid)).get("esd:factors", ()))
 
 
-def _stale_folder(cube: Cube, grid: str) -> Path:
+def _stale_folder(cube: Cube, grid: str) -> Place:
     """Notes lie inside of an array, where Zarr looks for nothing but chunks."""
     return _folder(cube, grid) / "2" / "codes" / "stale"
 
@@ -67,8 +66,8 @@ def mark_stale(cube: Cube, grid: str, window: dt.date, region: Region) -> None:
 def stale_blocks(cube: Cube, grid: str) -> Iterator[tuple[dt.date, Region]]:
     """Yield the window and region of each block that was written after the overviews were built."""
     folder, whole = _stale_folder(cube, grid), region_of(cube.grids[grid])
-    for note in sorted(folder.iterdir()) if folder.is_dir() else ():
-        window, y, x = note.name.rsplit(".", 2)
+    for note in sorted(parts[-1] for parts, _ in files_of(folder)):
+        window, y, x = note.rsplit(".", 2)
         block = Region(int(y), int(y) + cube.block, int(x), int(x) + cube.block).intersect(whole)
         yield dt.date.fromisoformat(window), block
 
@@ -97,7 +96,7 @@ def build(cube: Cube, grid: str, policy: str, smallest: int) -> tuple[int, ...]:
         _make_groups(cube, grid, policy, wanted)
     attributes = cube.root[f"{grid}/overviews"].attrs
     attributes["esd:factors"] = []
-    shutil.rmtree(_stale_folder(cube, grid), ignore_errors=True)
+    remove_tree(_stale_folder(cube, grid))
     for window, region in changed:
         for factor in wanted:
             _build_level(cube, grid, window, region, factor, policy)
@@ -106,9 +105,9 @@ def build(cube: Cube, grid: str, policy: str, smallest: int) -> tuple[int, ...]:
 
 
 def _make_groups(cube: Cube, grid: str, policy: str, wanted: tuple[int, ...]) -> None:
-    from .cube import create_array
+    from .skeleton import create_array
 
-    shutil.rmtree(_folder(cube, grid), ignore_errors=True)
+    remove_tree(_folder(cube, grid))
     group = cube.root.create_group(f"{grid}/overviews", attributes={"esd:policy": policy, "esd:factors": []})
     for factor in wanted:
         geobox = overview_geobox(cube.grids[grid], factor)

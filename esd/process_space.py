@@ -13,6 +13,7 @@ from .errors import EsdError, ProcessGraphError
 from .grid import Region, same_crs, sub_geobox
 from .image import Image, call, from_array
 from .process_declare import Cube, process
+from .process_regrid import METHODS
 from .process_values import DataCube, as_cube
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from .process_graph import Context
 
-__all__ = ["crop_to", "geometry_in"]
+__all__ = ["crop_to", "geometry_in", "geometry_of", "grid_of", "inside_of"]
 
 WGS84 = 4326
 POINTS_PER_SIDE = 21
@@ -29,14 +30,15 @@ TOTALS = {"sum": "sum", "mean": "mean", "min": "min", "max": "max", "sd": "sampl
 """openEO's reducers that a whole image can be reduced with."""
 
 
-def _grid(cube: DataCube) -> GeoBox:
+def grid_of(cube: DataCube) -> GeoBox:
+    """Return the grid of a cube. Raises ProcessGraphError for one without a coordinate system."""
     grid = cube.full.type.grid
     if grid is None or grid.crs is None:
         raise ProcessGraphError("the cube has no coordinate system; use a cube of pixels on the Earth")
     return grid
 
 
-def _geometry(value: Any) -> Any:
+def geometry_of(value: Any) -> Any:
     """Return GeoJSON as one shapely geometry. Raises ProcessGraphError for what is none."""
     import shapely
     from shapely.geometry import shape
@@ -66,7 +68,7 @@ def geometry_in(geometry: Any, crs: Any, grid: GeoBox) -> Any:
 
 def crop_to(cube: DataCube, geometry: Any) -> DataCube:
     """Keep the rows and columns whose pixel centres lie within the bounds of a geometry in the CRS of the cube."""
-    grid = _grid(cube)
+    grid = grid_of(cube)
     left, bottom, right, top = geometry.bounds
     columns, rows = (np.asarray(_spatial(cube, axis)) for axis in ("x", "y"))
     inside = [np.flatnonzero((columns >= left) & (columns <= right)), np.flatnonzero((rows >= bottom) & (rows <= top))]
@@ -103,32 +105,32 @@ def _filter_bbox(_graph: Context, data: Cube, extent: Any) -> DataCube:
     corners = np.array([(west, south), (east, south), (east, north), (west, north), (west, south)])
     sides = [one + along[:, None] * (other - one) for one, other in itertools.pairwise(corners)]
     box = shapely.Polygon(np.concatenate(sides))
-    return crop_to(data, geometry_in(box, extent.get("crs") or WGS84, _grid(data)))
+    return crop_to(data, geometry_in(box, extent.get("crs") or WGS84, grid_of(data)))
 
 
-def _inside(cube: DataCube, geometry: Any) -> Image:
+def inside_of(cube: DataCube, geometry: Any) -> Image:
     """Return which pixels have their centre inside of a geometry in the CRS of the cube."""
     import shapely
 
     x, y = (np.asarray(_spatial(cube, axis)) for axis in ("x", "y"))
     inside = shapely.contains_xy(geometry, *np.meshgrid(x, y))
-    return from_array(inside, _grid(cube), ("inside",))
+    return from_array(inside, grid_of(cube), ("inside",))
 
 
 @process("filter_spatial")
 def _filter_spatial(_graph: Context, data: Cube, geometries: Any) -> DataCube:
     """Cut a cube to the bounds of geometries (GeoJSON, WGS 84); what lies outside of them is missing."""
-    geometry = geometry_in(_geometry(geometries), WGS84, _grid(data))
+    geometry = geometry_in(geometry_of(geometries), WGS84, grid_of(data))
     cropped = crop_to(data, geometry)
     if cropped.image is None:
         return cropped
-    return replace(cropped, image=call("update_mask", cropped.image, _inside(cropped, geometry)))
+    return replace(cropped, image=call("update_mask", cropped.image, inside_of(cropped, geometry)))
 
 
 @process("mask_polygon")
 def _mask_polygon(_graph: Context, data: Cube, mask: Any, replacement: Any = None, inside: bool = False) -> DataCube:
     """Replace the pixels whose centre lies outside of polygons (GeoJSON, WGS 84), or inside of them."""
-    within = _inside(data, geometry_in(_geometry(mask), WGS84, _grid(data)))
+    within = inside_of(data, geometry_in(geometry_of(mask), WGS84, grid_of(data)))
     return _replaced(data, within if inside else call("logical_not", within), replacement)
 
 
@@ -174,13 +176,12 @@ def _reduce_spatial(graph: Context, data: Cube, reducer: Any, context: Any = Non
 
 @process("resample_cube_spatial")
 def _resample_cube_spatial(_graph: Context, data: Cube, target: Cube, method: str = "near") -> DataCube:
-    """Put a cube on the grid of another: `near` or `bilinear`."""
-    methods = {"near": "nearest", "bilinear": "bilinear"}
-    if method not in methods:
-        raise ProcessGraphError(f"method={method!r} is not one of {', '.join(methods)}")
-    if same_crs(_grid(data), _grid(target)) and _grid(data) == _grid(target):
+    """Put a cube on the grid of another: `near`, `bilinear` or `cubic`."""
+    if method not in METHODS:
+        raise ProcessGraphError(f"method={method!r} is not one of {', '.join(METHODS)}")
+    if same_crs(grid_of(data), grid_of(target)) and grid_of(data) == grid_of(target):
         return data
-    image = data.full.reproject_to(_grid(target), methods[method])
+    image = data.full.reproject_to(grid_of(target), METHODS[method])
     labels = {axis: _spatial(target, axis) for axis in ("x", "y")}
     return DataCube(image, tuple(replace(d, labels=labels.get(d.axis, d.labels)) for d in data.dimensions))
 

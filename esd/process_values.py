@@ -71,7 +71,8 @@ class DataCube:
             if dimension.name == name:
                 return dimension
         known = ", ".join(d.name for d in self.dimensions) or "none"
-        raise ProcessGraphError(f"there is no dimension {name!r}; the cube has {known}", "DimensionNotAvailable")
+        told = repr(name) if isinstance(name, str) else f"of the name {type(name).__name__}, which is no text"
+        raise ProcessGraphError(f"there is no dimension {told}; the cube has {known}", "DimensionNotAvailable")
 
     def with_dimension(self, old: str, new: Dimension) -> DataCube:
         """Return the cube with one dimension described anew."""

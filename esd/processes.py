@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from . import process_arrays, process_cubes, process_reducers, process_scalars, process_space, process_texts, process_time
+from . import (
+    process_arrays,
+    process_cubes,
+    process_reducers,
+    process_regrid,
+    process_scalars,
+    process_shapes,
+    process_space,
+    process_texts,
+    process_time,
+)
 from .process_declare import PROCESSES
 
 __all__ = [
@@ -10,7 +20,9 @@ __all__ = [
     "process_arrays",
     "process_cubes",
     "process_reducers",
+    "process_regrid",
     "process_scalars",
+    "process_shapes",
     "process_space",
     "process_texts",
     "process_time",

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -76,6 +77,12 @@ class TileSource(ABC):
     @abstractmethod
     def read(self, region: Region) -> Block:
         """Read a region. Raises CubeError if the file is damaged."""
+
+    def files(self, region: Region) -> Iterable[Path]:  # noqa: ARG002 - a tile is one file, or a store of few
+        """Return the files of the tile, whatever the region."""
+        path = Path(self.path)
+        beside = path.parent.glob(f"{path.stem}_*{path.suffix}")  # TESSERA's scales
+        return [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path, *beside]
 
     @property
     def scratch_bytes(self) -> int:

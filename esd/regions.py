@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import ExpressionError, GridError, TableError
+from .hashing import place_hashes
 from .zonal import reduce_zones, walk
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def drawn(
         rows, columns = np.nonzero(block.valid.all(axis=(0, 1)))
         x, y = centres(given.grid, rows + region.y0, columns + region.x0)
         values = planes[:, rows, columns]
-        found = (stratum(values), hashes(x, y, seed), x, y, values)
+        found = (stratum(values), place_hashes(x, y, seed), x, y, values)
         joined = found if best is None else tuple(np.concatenate(pair, axis=-1) for pair in zip(best, found, strict=True))
         order = np.lexsort((joined[2], joined[3], joined[1], joined[0]))
         first = np.searchsorted(joined[0][order], joined[0][order])
@@ -149,18 +150,6 @@ def centres(grid: GeoBox, rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> 
     affine: Any = grid.affine
     x, y = affine @ (columns + 0.5, rows + 0.5)
     return x, y
-
-
-def hashes(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.uint64]:
-    """Return 64 random bits for each place. Source: SplitMix64 (Steele, Lea and Flood, 2014)."""
-    state = np.full(x.shape, seed, dtype=np.uint64)
-    for part in (x, y):
-        state ^= np.round(part * 1000).astype(np.int64).view(np.uint64)
-        state += np.uint64(0x9E3779B97F4A7C15)
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-            state = (state ^ (state >> np.uint64(shift))) * np.uint64(factor)
-        state ^= state >> np.uint64(31)
-    return state
 
 
 def sample_regions(image: Image, features: FeatureCollection, **options: Any) -> gpd.GeoDataFrame:

@@ -16,19 +16,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .store_paths import ObjectPath, Place
+
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["PARTIAL", "edit_json", "encode_chunks", "encode_shard", "put_file", "remove_partial_files"]
+__all__ = ["PARTIAL", "edit_json", "encode_chunks", "encode_shard", "put_file", "put_tree", "remove_partial_files"]
 
 PARTIAL = ".partial"
 """How names of files end that are not whole yet: ours and zarr's."""
 
 
-def put_file(path: Path, data: bytes | None) -> None:
+def put_file(path: Place, data: bytes | None) -> None:
     """Make a file hold `data`, at once and to the disk; None removes it. Nothing is left behind by a full disk."""
     if data is None:
         path.unlink(missing_ok=True)
+        return
+    if isinstance(path, ObjectPath):
+        path.write_bytes(data)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL}")
@@ -43,8 +48,17 @@ def put_file(path: Path, data: bytes | None) -> None:
         raise
 
 
-def remove_partial_files(store: Path) -> None:
-    """Remove what killed writers have left in a store."""
+def put_tree(folder: Path, place: ObjectPath, last: str) -> None:
+    """Put the files of a folder into an object store; the one called `last` when all others are there."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file != folder / last)
+    for file in (*files, folder / last):
+        place.joinpath(*file.relative_to(folder).parts).write_bytes(file.read_bytes())
+
+
+def remove_partial_files(store: Place) -> None:
+    """Remove what killed writers have left in a store; objects are whole or not there."""
+    if isinstance(store, ObjectPath):
+        return
     for file in store.rglob(f"*{PARTIAL}"):
         file.unlink(missing_ok=True)
 
@@ -75,11 +89,15 @@ def encode_shard(array: zarr.Array[Any], values: npt.NDArray[Any]) -> bytes | No
     return next(iter(found.values()), None)
 
 
-def edit_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def edit_json(path: Place, change: Callable[[dict[str, Any]], None]) -> None:
     """Change a metadata file, whole; its bytes stay as they are where nothing changes."""
-    before = path.read_bytes()
+    before, tag = path.read_tagged() if isinstance(path, ObjectPath) else (path.read_bytes(), "")
     document = json.loads(before)
     change(document)
     after = json.dumps(document, indent=2).encode()
-    if json.loads(before) != document:
+    if json.loads(before) == document:
+        return
+    if isinstance(path, ObjectPath):
+        path.put(after, tag)
+    else:
         put_file(path, after)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -18,6 +18,7 @@ from .grid import Region
 from .image import Image
 from .operator import Tile, operator
 from .space import CubeType, Space
+from .store_paths import Place
 from .structure import evaluated_by_engine
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class Source(Protocol):
     @property
     def scratch_bytes(self) -> int:
         """Bytes that reading works in beside the result."""
+        ...
+
+    def files(self, region: Region) -> Iterable[Place]:
+        """Return the files that a region is read from, those that are absent and would be read among them."""
         ...
 
     def at_times(self, start: int, end: int) -> Source:
@@ -100,18 +105,31 @@ class StoredSource:
         array = open_array(self.path, self.name)
         return 8 * int(np.prod(array.chunks)) * array.dtype.itemsize
 
+    def files(self, region: Region) -> Iterable[Place]:
+        """Return the files of the chunks of a region; all files of the array where zarr alone knows its chunks."""
+        folder = Path(self.path) / self.name
+        chunks = plain_chunks(folder, self.stamp)
+        if chunks is None:
+            return [file for file in folder.rglob("*") if file.is_file()]
+        return chunks.files(self._spans(region))
+
+    def _spans(self, region: Region) -> tuple[tuple[int, int], ...]:
+        """Return from where to where a region lies in each dimension of the array."""
+        times = (self.first, self.first + len(self.time))
+        return times, (0, len(self.bands)), (region.y0, region.y1), (region.x0, region.x1)
+
     def at_times(self, start: int, end: int) -> StoredSource:
         """Return the times at positions `start` to `end` of this one."""
         return replace(self, time=self.time[start:end], first=self.first + start)
 
     def read(self, region: Region) -> Block:
         """Read a region; what equals `nodata`, and what is NaN where that is no number, is not valid."""
-        times = (self.first, self.first + len(self.time))
+        spans = self._spans(region)
         chunks = plain_chunks(Path(self.path) / self.name, self.stamp)
         if chunks is not None:
-            values = chunks.read((times, (0, len(self.bands)), (region.y0, region.y1), (region.x0, region.x1)))
+            values = chunks.read(spans)
         else:
-            values = np.asarray(open_array(self.path, self.name)[(slice(*times), slice(None), *region.slices)])
+            values = np.asarray(open_array(self.path, self.name)[tuple(slice(*span) for span in spans)])
         if self.nodata is not None and not np.isnan(self.nodata):
             return NodataBlock(values, values.dtype.type(self.nodata))
         if values.dtype.kind == "f":

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RESAMPLING", "ArraySource", "common_grid", "embedding_bands", "evaluated_by_engine", "times_of"]
 
-RESAMPLING = ("nearest", "bilinear")
+RESAMPLING = ("nearest", "bilinear", "bicubic")
 DAYS = 366
 TOTALS = ("sum", "mean", "count", "min", "max", "variance", "std", "sample_std")
 """Reducers of whole images: those whose pieces merge, and do not ask for an order of the pixels."""
@@ -381,7 +381,7 @@ def _reproject_rule(
 def reproject(
     image: Block, crs: str, transform: tuple[float, ...], shape: tuple[float, ...], resampling: str = "nearest"
 ) -> Block:
-    """Put an image on another grid: CRS, affine transform (six numbers) and shape (rows, columns), nearest or bilinear."""
+    """Put an image on another grid: CRS, affine transform (six numbers), rows and columns; nearest, bilinear or bicubic."""
     return evaluated_by_engine(image, crs=crs, transform=transform, shape=shape, resampling=resampling)
 
 

@@ -11,7 +11,10 @@ takes; `x.f(...)` applies f to x. Where an operator wants the name of a band, a 
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from .errors import ExpressionError
 from .image import Image, call, constant
@@ -44,8 +47,8 @@ _COMPARE: dict[type[ast.cmpop], str] = {
 _NOT_FOR_TEXT = frozenset({"load", "array", "constant", "reproject"})
 
 
-def parse(text: str, image: Image) -> Image:
-    """Return the image that a text expression makes of `image`.
+def parse(text: str, image: Image, inputs: Mapping[str, Image | float] | None = None) -> Image:
+    """Return the image that a text expression makes of `image`; a name is one of the `inputs`, or else a band.
 
     Raises ExpressionError for anything that is not a band, a number or a registered operator, and BandError for a band
     that the image lacks.
@@ -59,16 +62,24 @@ def parse(text: str, image: Image) -> Image:
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise ExpressionError(f"expression {text!r} is not understood: {reason}") from error
-    result = _Parser(text, image).read(tree.body, 0)
+    result = _Parser(text, image, inputs or {}).read(tree.body, 0)
     if not isinstance(result, Image) or result.type.grid is None:
         raise ExpressionError(f"expression {text!r} is a constant; name a band or an operator in it")
     return result
 
 
+def _of_numbers(function: Callable[..., Any], name: str, left: float, right: float) -> float:
+    """Compute with two numbers as with images, IEEE; NumPy has no negative powers of integers."""
+    with np.errstate(all="ignore"):
+        number: float = np.asarray(function(float(left) if name == "power" and right < 0 else left, right)).item()
+    return number
+
+
 class _Parser:
-    def __init__(self, text: str, image: Image) -> None:
+    def __init__(self, text: str, image: Image, inputs: Mapping[str, Image | float]) -> None:
         self.text = text
         self.image = image
+        self.inputs = inputs
 
     def fail(self, node: ast.AST, reason: str) -> ExpressionError:
         """Return the error that shows the piece of text that is wrong."""
@@ -82,6 +93,8 @@ class _Parser:
         match node:
             case ast.Constant(value=bool() | int() | float() | str() as value):
                 return value
+            case ast.Name(id=name) if name in self.inputs:
+                return self.inputs[name]
             case ast.Name(id=name):
                 return call("select", self.image, name)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
@@ -101,11 +114,14 @@ class _Parser:
                 raise self.fail(node, f"attributes cannot be read; write a call, .{name}(...), of an operator")
         raise self.fail(node, "only bands, numbers, + - * / ** %, comparisons, & | ~ and operator calls are allowed")
 
-    def combine(self, name: str, left: ast.expr, right: ast.expr, depth: int) -> Image:
-        """Apply a binary operator; two numbers are an image of a constant."""
+    def combine(self, name: str, left: ast.expr, right: ast.expr, depth: int) -> Image | float:
+        """Apply a binary operator; two numbers are a number."""
         operands = [self.read(side, depth + 1) for side in (left, right)]
         if any(isinstance(operand, str) for operand in operands):
             raise self.fail(left, "a quoted text is no number; write band names without quotes")
+        function = get_operator(name).function
+        if function is not None and not any(isinstance(operand, Image) for operand in operands):
+            return _of_numbers(function, name, *operands)
         return call(name, *(constant(o) if not isinstance(o, Image) else o for o in operands))
 
     def apply(self, node: ast.Call, name: str, receiver: Any, depth: int) -> Image:

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import EsdError, TableError
+from .feature_tables import FeatureTable
+from .joins import PREDICATES, FeatureJoins
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -27,7 +29,6 @@ __all__ = ["PREDICATES", "FeatureCollection", "features"]
 Frame = Any
 Step = Callable[[Frame], Frame]
 
-PREDICATES = ("intersects", "contains", "within", "disjoint", "touches", "crosses", "overlaps", "covers", "covered_by")
 FILES = {".parquet": "read_parquet", ".geoparquet": "read_parquet"}
 
 
@@ -49,7 +50,7 @@ def features(source: str | Path | Frame | Iterable[Any], crs: Any = None) -> Fea
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureCollection:
+class FeatureCollection(FeatureTable, FeatureJoins):
     """Vector data and what is to be done with it, in order. Nothing is read before `compute` and what returns numbers.
 
     Missing geometries are kept. Distances and areas are in metres whatever the coordinate system.

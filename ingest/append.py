@@ -9,10 +9,11 @@ from pathlib import Path
 from esd.cube import Cube
 from esd.errors import CubeError, GridError, SceneError
 from esd.grid import aligned
+from esd.store_paths import Place
 
 from .harmonizing import require_sun
-from .ledger import Ledger, Run, ledger_path
-from .lock import WriteLock
+from .ledger import Ledger, Run
+from .ledger_place import locked_ledger
 from .plan import IngestPlan, scenes_in, windows_of
 from .raster import native_region
 from .readers import find_scenes
@@ -22,7 +23,7 @@ __all__ = ["plan_append", "plan_of_run"]
 
 
 def plan_append(
-    store: str | Path, paths: Iterable[str | Path], windows: Sequence[dt.date] | None = None, *, reproject: bool = False
+    store: str | Place, paths: Iterable[str | Path], windows: Sequence[dt.date] | None = None, *, reproject: bool = False
 ) -> IngestPlan:
     """Plan to add windows to a store, on its own grid, blocks and area; see `plan.plan_ingest`.
 
@@ -32,7 +33,9 @@ def plan_append(
     pixels and `reproject` is not set.
     """
     cube = Cube.open(store)
-    with WriteLock(cube.path), Ledger(ledger_path(cube.path)) as ledger:
+    if len(cube.grids) > 1:
+        raise GridError(f"{cube.path.name} has several grids and cannot grow; ingest all windows at once")
+    with locked_ledger(cube.path) as ledger:
         first = _first_run(ledger, cube)
     found, failures = find_scenes(paths)
     geobox = cube.grids[cube.grid()]
@@ -65,6 +68,5 @@ def plan_of_run(cube: Cube, ledger: Ledger, run: Run) -> IngestPlan:
     known = ledger.scenes(run)
     windows = tuple(dt.date.fromisoformat(text) for text in run.settings["windows"])
     scenes = tuple(scene for scene in found if scene.id in known)
-    return IngestPlan(
-        scenes, failures, windows, cube.grids[cube.grid()], run.area, cube.block, Recipe(**run.settings["recipe"])
-    )
+    geobox = next(grid for grid in cube.grids.values() if str(grid.crs) == run.settings["grid"][0])
+    return IngestPlan(scenes, failures, windows, geobox, run.area, cube.block, Recipe(**run.settings["recipe"]))

@@ -21,12 +21,16 @@ from esd.grid import Region, aligned, pixel_size, same_crs, sub_geobox
 from .aoi import Area
 from .scene import Scene
 
-__all__ = ["choose_grid"]
+__all__ = ["NothingMetError", "choose_grid"]
 
 METRES_OF_A_DEGREE = 111_320
 ROUNDING = 1e-6
 """Pixels; a bound this near to a pixel's edge is on it."""
 Bounds = tuple[float, float, float, float]
+
+
+class NothingMetError(GridError):
+    """An area in which no scene lies."""
 
 
 def choose_grid(
@@ -55,7 +59,7 @@ def choose_grid(
     area = Area.parse(aoi, _crs_of(pixels).to_wkt())
     met = _region_of_bounds(pixels, area.outline.bounds).intersect(reach)
     if met.size == 0:
-        raise GridError(f"area {str(aoi)!r} does not meet any scene; give an area where they lie")
+        raise NothingMetError(f"area {str(aoi)!r} does not meet any scene; give an area where they lie")
     return sub_geobox(pixels, met), area
 
 
@@ -103,10 +107,11 @@ def _metres(geobox: GeoBox) -> float:
 def _misfit(scenes: Sequence[Scene], pixels: GeoBox) -> str:
     others = [scene for scene in scenes if not aligned(pixels, scene.geobox)]
     first = others[0]
-    what = "another CRS" if not same_crs(pixels, first.geobox) else "other pixels"
+    another = not same_crs(pixels, first.geobox)
+    what, zones = ("another CRS", ", or --zones to keep each zone's own") if another else ("other pixels", "")
     return (
         f"scene {first.id} has {what} ({_describe(first.geobox)}) than the grid ({_describe(pixels)}), as have "
-        f"{len(others)} of {len(scenes)} scenes in all; leave them out, or give --reproject to resample them"
+        f"{len(others)} of {len(scenes)} scenes in all; leave them out, or give --reproject to resample them{zones}"
     )
 
 

@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import duckdb
 import shapely
 
 from esd.errors import CubeError
 from esd.grid import Region
+from esd.store_paths import Place
 
 from .aoi import Area
 from .fingerprint import bytes_of, hash_of, stamp_of
@@ -45,11 +46,20 @@ create table if not exists block_failures (grid text, "window" date, y0 integer,
 ALL_FAILURES = "select source, cause from failures union select source, cause from block_failures order by all"
 
 Settings = Mapping[str, object]
+Changed = Callable[[Callable[[], None]], None]
 Corner = tuple[dt.date, int, int]
 """A block: its window, first row and first column."""
 
 
-def ledger_path(store: Path) -> Path:
+@overload
+def ledger_path(store: Path) -> Path: ...
+
+
+@overload
+def ledger_path(store: Place) -> Place: ...
+
+
+def ledger_path(store: Place) -> Place:
     """Return where the ledger of a store lies: beside it."""
     return store.with_name(store.name + ".ledger.duckdb")
 
@@ -73,10 +83,14 @@ class BlockRow:
 
 
 class Ledger:
-    """The ledger of one store, opened; one process can hold it. Raises CubeError if it is damaged or cannot be written."""
+    """The ledger of one store, opened; one process can hold it. Raises CubeError if it is damaged or cannot be written.
 
-    def __init__(self, path: Path) -> None:
+    `changed` is called after each transaction, with what makes the file whole that DuckDB may still have parts of elsewhere.
+    """
+
+    def __init__(self, path: Path, changed: Changed | None = None) -> None:
         self.path = path
+        self._changed = changed
         try:
             self._connection = duckdb.connect(str(path))
         except duckdb.Error as error:
@@ -110,6 +124,12 @@ class Ledger:
             self._connection.begin()
             yield
             self._connection.commit()
+        if self._changed is not None:
+            self._changed(self._settle)
+
+    def _settle(self) -> None:
+        with self._writing():
+            self._connection.execute("checkpoint")
 
     def runs(self) -> tuple[Run, ...]:
         """Return the runs so far, in order."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +23,7 @@ from esd.dekad import step_counts
 from esd.engine.executors import Executor
 from esd.errors import SceneError
 from esd.grid import Region, region_of, sub_geobox
+from esd.store_paths import ObjectPath, Place, place_of
 
 from .archive import Scratch
 from .filling import row_strips
@@ -72,7 +73,7 @@ class _Silent:
 class IngestReport:
     """What an ingest has done. `bytes_in` counts the scenes without failure; `skipped` blocks were done before."""
 
-    path: Path
+    path: Place
     scenes: int
     failures: tuple[Failure, ...]
     notes: tuple[str, ...]
@@ -84,15 +85,15 @@ class IngestReport:
 
 
 def run_ingest(
-    plan: IngestPlan,
-    out: str | Path,
+    plan: IngestPlan | Sequence[IngestPlan],
+    out: str | Place,
     codec: Codec,
     progress: Progress | None = None,
     *,
     resume: bool = False,
     executor: Executor | None = None,
 ) -> IngestReport:
-    """Carry out a plan into the store `out`; its ledger lies beside it (see `ledger_path`).
+    """Carry out a plan, or one for each zone (`zones.plan_zones`), into the store `out`; its ledger lies beside it.
 
     A scene that cannot be read is written down with its cause and left out. With `resume`, blocks that are written whole
     are skipped, and those that lack a scene which can be read now are made again; a store that does not exist is begun.
@@ -100,25 +101,41 @@ def run_ingest(
     Raises CubeError if the store exists and `resume` is not set, was begun with other settings or is being written;
     SceneError, with nothing left behind, if no scene at all could be read.
     """
-    with ingest_session(plan, Path(out), codec, resume=resume) as session:
-        report = carry_out(session, progress, executor)
+    plans = (plan,) if isinstance(plan, IngestPlan) else tuple(plan)
+    with ingest_session(plans, place_of(out), codec, resume=resume) as sessions:
+        report = _joined([carry_out(session, progress, executor) for session in sessions])
     if not report.scenes:
-        if session.created:
-            discard(Path(out))
-        raise SceneError(f"none of the {len(plan.scenes)} scenes can be read; the first: {report.failures[0].cause}")
+        if sessions[0].created:
+            discard(place_of(out))
+        tried = sum(len(one.scenes) for one in plans)
+        raise SceneError(f"none of the {tried} scenes can be read; the first: {report.failures[0].cause}")
     return report
+
+
+def _joined(reports: Sequence[IngestReport]) -> IngestReport:
+    """Return the reports of several grids of one cube as one."""
+    return replace(
+        reports[-1],
+        scenes=sum(report.scenes for report in reports),
+        notes=tuple(dict.fromkeys(note for report in reports for note in report.notes)),
+        windows=tuple(sorted({window for report in reports for window in report.windows})),
+        blocks=sum(report.blocks for report in reports),
+        skipped=sum(report.skipped for report in reports),
+        bytes_in=sum(report.bytes_in for report in reports),
+        seconds=sum(report.seconds for report in reports),
+    )
 
 
 def run_append(
     plan: IngestPlan,
-    store: str | Path,
+    store: str | Place,
     progress: Progress | None = None,
     *,
     resume: bool = False,
     executor: Executor | None = None,
 ) -> IngestReport:
     """Add the windows of a plan (see `append.plan_append`) to a store, by its own encoder; else as `run_ingest`."""
-    with append_session(plan, Path(store), resume=resume) as session:
+    with append_session(plan, place_of(store), resume=resume) as session:
         return carry_out(session, progress, executor)
 
 
@@ -147,11 +164,11 @@ def carry_out(session: Session, progress: Progress | None, executor: Executor | 
 def _write_blocks(session: Session, hashes: Mapping[str, str], progress: Progress, executor: Executor | None) -> int:
     """Write all blocks that are not yet whole, window by window; return how many were."""
     plan, cube = session.plan, session.cube
-    known = session.ledger.blocks(cube.grid())
+    known = session.ledger.blocks(plan.grid)
     left = Counter(scene.path for task in plan.tasks for scene in task.scenes)
     skipped = 0
     with (
-        Scratch(cube.path.with_name(f".{cube.path.name}.scratch")) as scratch,
+        Scratch(_scratch_of(cube.path)) as scratch,
         # BLAS would start as many threads again in each worker, and they would only wait for one another.
         threadpool_limits(1),
     ):
@@ -160,13 +177,18 @@ def _write_blocks(session: Session, hashes: Mapping[str, str], progress: Progres
             if made is None:
                 skipped += 1
             else:
-                place = (cube.grid(), task.window, task.region)
+                place = (plan.grid, task.window, task.region)
                 session.ledger.finish_block(*place, made.row, made.seconds, made.failures)
             left.subtract(scene.path for scene in task.scenes)
             for scene in task.scenes:
                 if not left[scene.path]:
                     scratch.release(scene.path)
     return skipped
+
+
+def _scratch_of(store: Place) -> Path | None:
+    """Return where tarballs are unpacked: beside a cube on a disk; None, a temporary folder, for an object store."""
+    return None if isinstance(store, ObjectPath) else store.with_name(f".{store.name}.scratch")
 
 
 def _run(make: MakeBlock, executor: Executor | None, progress: Progress) -> Iterator[tuple[Task, MadeBlock | None]]:
@@ -204,7 +226,7 @@ class MakeBlock:
     """
 
     plan: IngestPlan
-    store: Path
+    store: Place
     scratch: Path
     origin: Mapping[str, object]
     hashes: Mapping[str, str]
@@ -228,7 +250,7 @@ class MakeBlock:
     def _is_done(self, task: Task, cube: Cube, scratch: Scratch) -> bool:
         """Whether a block is as its row says, and no scene that it lacks can be read now."""
         row = self.known.get((task.window, task.region.y0, task.region.x0))
-        if row is None or cube.block_checksum(cube.grid(), task.window, task.region) != row.checksum:
+        if row is None or cube.block_checksum(self.plan.grid, task.window, task.region) != row.checksum:
             return False
         lacking = [scene for scene in task.scenes if row.inputs.get(scene.id) != self.hashes[scene.id]]
         around = task.region.grow(self.plan.recipe.margin).intersect(region_of(self.plan.geobox))
@@ -240,7 +262,7 @@ def _write_block(
     make: MakeBlock, task: Task, cube: Cube, scratch: Scratch, pool: ThreadPoolExecutor, progress: Progress
 ) -> MadeBlock:
     started, plan = time.monotonic(), make.plan
-    grid, around = cube.grid(), task.region.grow(plan.recipe.margin).intersect(region_of(plan.geobox))
+    grid, around = plan.grid, task.region.grow(plan.recipe.margin).intersect(region_of(plan.geobox))
     geobox = sub_geobox(plan.geobox, around)
     stack = BlockStack(task.window, around.shape, plan.recipe, task.region.within(around))
     failures, used = [], []

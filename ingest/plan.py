@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 
 from esd.dekad import BANDS, window_of
 from esd.errors import MemoryLimitError, SceneError, WindowError
-from esd.grid import Region, region_of, sub_geobox, tiles
+from esd.grid import Region, grid_name, region_of, sub_geobox, tiles
 
 from .aoi import Area
 from .archive import is_compressed
@@ -26,7 +26,7 @@ from .readers import Failure, find_scenes
 from .recipe import Recipe
 from .scene import Scene
 
-__all__ = ["IngestPlan", "Place", "Task", "plan_ingest", "scenes_in", "windows_of"]
+__all__ = ["IngestPlan", "Place", "Task", "plan_ingest", "plan_of_scenes", "scenes_in", "windows_of"]
 
 BLOCK_SIZES = (512, 256)
 BYTES_OF_A_RAW_NUMBER = 2
@@ -83,6 +83,11 @@ class IngestPlan:
     block: int
     recipe: Recipe = AS_IT_IS
 
+    @property
+    def grid(self) -> str:
+        """The name of the cube's group that the plan writes."""
+        return grid_name(self.geobox)
+
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
         """All blocks that any scene meets, window by window, row by row."""
@@ -117,8 +122,13 @@ class IngestPlan:
     def disk_bytes(self, bytes_per_pixel_year: float) -> int:
         """Return the bytes of disk that the ingest may need at most: blocks as large as they get, tarballs unpacked."""
         pixels = sum(task.region.size for task in self.tasks)
+        return int(pixels * (bytes_per_pixel_year + BYTES_BESIDE_CODES)) + self.unpacked_bytes
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """Bytes of disk that compressed tarballs take unpacked, at most."""
         packed = {scene.path: scene.path.stat().st_size for scene in self.scenes if is_compressed(scene.path)}
-        return int(pixels * (bytes_per_pixel_year + BYTES_BESIDE_CODES)) + UNPACKED_SHARE * sum(packed.values())
+        return UNPACKED_SHARE * sum(packed.values())
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -164,6 +174,32 @@ def plan_ingest(
     if not found:
         raise SceneError(_nothing_found(given, failures))
     windows = tuple(sorted(set(windows))) if windows else windows_of(found, start_month)
+    return plan_of_scenes(
+        found,
+        failures,
+        windows,
+        aoi=aoi,
+        crs=crs,
+        resolution=resolution,
+        reproject=reproject,
+        max_memory=max_memory,
+        recipe=recipe,
+    )
+
+
+def plan_of_scenes(
+    found: Sequence[Scene],
+    failures: tuple[Failure, ...],
+    windows: Sequence[dt.date],
+    *,
+    aoi: str | Path | None = None,
+    crs: str | None = None,
+    resolution: float | None = None,
+    reproject: bool = False,
+    max_memory: int | None = None,
+    recipe: Recipe | None = None,
+) -> IngestPlan:
+    """Plan an ingest of scenes that were found; see `plan_ingest`."""
     recipe = recipe or Recipe()
     scenes = scenes_in(found, windows, recipe)
     geobox, area = choose_grid(scenes, aoi=aoi, crs=crs, resolution=resolution, reproject=reproject)
@@ -171,7 +207,7 @@ def plan_ingest(
     _require_each_window(inside, windows, found)
     if recipe.brdf:
         require_sun(inside)
-    return _fit(IngestPlan(inside, failures, windows, geobox, area, BLOCK_SIZES[0], recipe), max_memory)
+    return _fit(IngestPlan(inside, failures, tuple(windows), geobox, area, BLOCK_SIZES[0], recipe), max_memory)
 
 
 def _fit(plan: IngestPlan, max_memory: int | None) -> IngestPlan:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +21,16 @@ from esd.grid import Region, lonlat_to_pixels, region_of, sub_geobox
 
 from .readers import find_scenes, read_scene
 
-__all__ = ["block_document", "clear_share", "pixel_provenance", "settings_hash"]
+__all__ = ["block_document", "clear_share", "origin_of", "pixel_provenance", "settings_hash"]
+
+
+def origin_of(cube: Cube, settings: Mapping[str, object]) -> dict[str, object]:
+    """Return what is the same for all blocks of a run: software, encoder, and the hash of its settings."""
+    return {
+        "software": f"esd-toolkit {importlib.metadata.version('esd-toolkit')}",
+        "encoder": {"id": cube.codec.id, "sha256": cube.codec.sha256},
+        "settings": settings_hash(settings),
+    }
 
 
 def settings_hash(settings: Mapping[str, object]) -> str:
@@ -71,7 +81,7 @@ def pixel_provenance(
     file = cube.provenance_file(name, window, block)
     if not file.is_file():
         where = f"the block of {longitude},{latitude} in window {window}"
-        raise CubeError(f"{where} has no scenes: none meets it, its ingest has to go on with --resume, or it was imported")
+        raise CubeError(f"{where} has no scenes: none meets it, or its ingest has to go on with --resume")
     document: dict[str, Any] = json.loads(file.read_bytes())
     here = sub_geobox(cube.grids[name], pixel)
     for scene in document["scenes"]:

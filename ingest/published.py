@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,8 @@ from esd.grid import Region
 from esd.published import ESD, Tile
 from esd.remote import is_address
 
-from .fingerprint import hash_of_file
+from .fingerprint import UNREADABLE, hash_of_file
+from .provenance import block_document, clear_share, origin_of
 
 __all__ = ["COUNT_MEANS", "import_tiles"]
 
@@ -50,38 +51,42 @@ def _by_window(tiles: Sequence[Tile]) -> dict[dt.date, Tile]:
 def import_tiles(tiles: Sequence[Tile], out: Path, block: int = 512, progress: Report | None = None) -> Cube:
     """Make a cube of published ESD tiles, one for each year, all on one grid.
 
-    Codes are kept as they are, no data becomes 65535. The count of the year is written in each step (`COUNT_MEANS`, 254 at
-    most), the error is unknown. The cube appears under its name only when it is whole; `progress` hears blocks done and in
-    all. Raises CubeError if `out` exists or a tile holds no codes, GridError for tiles on different grids, WindowError for
-    two of one year.
+    Codes are kept as they are, no data becomes 65535; the provenance of each block tells its tile. The count of the year is
+    written in each step (`COUNT_MEANS`, 254 at most), the error is unknown. The cube appears under its name only when it is
+    whole; `progress` hears blocks done and in all. Raises CubeError if `out` exists or a tile holds no codes, GridError for
+    tiles on different grids, WindowError for two of one year.
     """
     chosen = _by_window(tiles)
     if out.exists():
         raise CubeError(f"{out} exists already; choose another name, or remove it first")
     first = next(iter(chosen.values()))
+    hashes = {tile.name: hash_of_file(Path(tile.path)) for tile in chosen.values() if not is_address(tile.path)}
     provenance = {
         "sources": ["Published ESD tiles"],
         "scenes": [tile.name for tile in chosen.values()],
-        "sha256": {tile.name: hash_of_file(Path(tile.path)) for tile in chosen.values() if not is_address(tile.path)},
+        "sha256": hashes,
         "notes": [f"count: {COUNT_MEANS}"],
     }
     temporary = out.with_name(f".{out.name}.{os.getpid()}.importing")
     try:
         cube = Cube.create(temporary, first.geobox, list(chosen), first.codec, block, provenance)
-        _write_blocks(cube, chosen, progress)
+        _write_blocks(cube, chosen, hashes, progress)
         temporary.rename(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Cube.open(out)
 
 
-def _write_blocks(cube: Cube, tiles: dict[dt.date, Tile], progress: Report | None) -> None:
-    grid = cube.grid()
+def _write_blocks(cube: Cube, tiles: dict[dt.date, Tile], hashes: Mapping[str, str], progress: Report | None) -> None:
+    grid, origin = cube.grid(), origin_of(cube, {"import": ESD, "block": cube.block, "count": COUNT_MEANS})
     tasks = [(window, region) for window in tiles for region in cube.blocks(grid)]
     for done, (window, region) in enumerate(tasks, start=1):
         codes, count = _block_of(tiles[window], window, region)
         error = np.full(region.shape, UNKNOWN_ERROR, dtype=np.uint8)
-        cube.write_block(grid, window, region, codes, count, error)
+        tile = tiles[window].name
+        used = [(tile, hashes.get(tile, UNREADABLE), clear_share((codes != cube.codec.fill).all(axis=0)[None]))]
+        document = block_document(origin, window, region, used, [])
+        cube.write_block(grid, window, region, codes, count, error, provenance=document)
         if progress is not None:
             progress(done, len(tasks))
 

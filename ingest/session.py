@@ -6,10 +6,11 @@ scenes, a full disk.
 
 from __future__ import annotations
 
+import datetime as dt
 import glob
-import importlib.metadata
 import shutil
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,12 @@ from esd.cube import Cube
 from esd.errors import CubeError, WindowError
 from esd.extend import add_windows, set_provenance
 from esd.shards import remove_partial_files
+from esd.store_paths import ObjectPath, Place, remove_tree
 
 from .ledger import Ledger, Run, ledger_path
-from .lock import WriteLock
+from .ledger_place import opened_ledger, write_lock
 from .plan import IngestPlan
-from .provenance import settings_hash
+from .provenance import origin_of
 from .readers import Failure
 from .scene import Scene
 
@@ -53,43 +55,53 @@ class Session:
     @property
     def origin(self) -> dict[str, object]:
         """What is the same for all blocks of the run: software, encoder, and the hash of its settings."""
-        return {
-            "software": f"esd-toolkit {importlib.metadata.version('esd-toolkit')}",
-            "encoder": {"id": self.cube.codec.id, "sha256": self.cube.codec.sha256},
-            "settings": settings_hash(self.run.settings),
-        }
+        return origin_of(self.cube, self.run.settings)
 
 
 @contextmanager
-def ingest_session(plan: IngestPlan, out: Path, codec: Codec, *, resume: bool) -> Iterator[Session]:
-    """Begin a store, or go on with one. Raises CubeError if it is there and `resume` is not set, or does not agree."""
+def ingest_session(plans: Sequence[IngestPlan], out: Place, codec: Codec, *, resume: bool) -> Iterator[tuple[Session, ...]]:
+    """Begin a store, or go on with one: a session for each plan, each of its own grid.
+
+    Raises CubeError if the store is there and `resume` is not set, or does not agree.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
-    with WriteLock(out):
+    with write_lock(out) as lock:
+        _remove_beginnings(out)
         created = not out.exists()
         if not created and not resume:
             raise CubeError(f"{out} exists already; give --resume to go on with it, or another --out")
         _require_ledger(out, created)
         if created:
             _remove_remains(out)
-        require_space(plan, codec, out.parent)
-        with Ledger(ledger_path(out)) as ledger:
-            run = _run_of(plan, ledger, codec)
+        require_space(plans, codec, out)
+        with opened_ledger(out, lock) as ledger:
+            several = len(plans) > 1
+            runs = [_run_of(plan, ledger, codec, several) for plan in plans]
             if created:
-                Cube.create(out, plan.geobox, plan.windows, codec, plan.block, _provenance(plan))
-            yield _settled(plan, Cube.open(out), ledger, run, created)
+                grids = [plan.geobox for plan in plans]
+                Cube.create(out, grids, _windows(plans), codec, plans[0].block, _provenance(plans))
+            cube = Cube.open(out)
+            if set(cube.grids) != {plan.grid for plan in plans}:
+                now, then = (", ".join(sorted(names)) for names in ({plan.grid for plan in plans}, cube.grids))
+                raise CubeError(f"{out} has the grids {then}, the scenes given now have {now}; give the same to --resume")
+            yield tuple(_settled(plan, cube, ledger, run, created) for plan, run in zip(plans, runs, strict=True))
+
+
+def _windows(plans: Sequence[IngestPlan]) -> tuple[dt.date, ...]:
+    return tuple(sorted({window for plan in plans for window in plan.windows}))
 
 
 @contextmanager
-def append_session(plan: IngestPlan, store: Path, *, resume: bool) -> Iterator[Session]:
+def append_session(plan: IngestPlan, store: Place, *, resume: bool) -> Iterator[Session]:
     """Add windows to a store, or go on with adding them. Raises WindowError if it has them and `resume` is not set."""
-    with WriteLock(store):
+    with write_lock(store) as lock:
         _require_ledger(store, not store.exists())
         cube = Cube.open(store)
         there = [window for window in plan.windows if window in cube.windows]
         if there and not resume:
             raise WindowError(f"window {there[0]} is in {store.name} already; give --resume to go on with it")
-        require_space(plan, cube.codec, store.parent)
-        with Ledger(ledger_path(store)) as ledger:
+        require_space((plan,), cube.codec, store)
+        with opened_ledger(store, lock) as ledger:
             run = _run_of(plan, ledger, cube.codec)
             yield _settled(plan, add_windows(cube, plan.windows), ledger, run, False)
 
@@ -101,15 +113,18 @@ def _settled(plan: IngestPlan, cube: Cube, ledger: Ledger, run: Run, created: bo
     return Session(plan, cube, ledger, run, created)
 
 
-def _require_ledger(out: Path, created: bool) -> None:
+def _require_ledger(out: Place, created: bool) -> None:
     if not created and not ledger_path(out).exists():
         raise CubeError(f"{out} has no ledger beside it, so it cannot be resumed; give another --out")
 
 
-def _run_of(plan: IngestPlan, ledger: Ledger, codec: Codec) -> Run:
-    """Return the run of the plan's windows, begun now if there is none. Raises CubeError if its settings differ."""
-    settings = plan.settings(f"{codec.id} {codec.sha256[:16]}")
-    runs = ledger.runs()
+def _run_of(plan: IngestPlan, ledger: Ledger, codec: Codec, several: bool = False) -> Run:
+    """Return the run of the plan's windows, begun now if there is none. Raises CubeError if its settings differ.
+
+    Of `several` grids in one cube each has a run of its own.
+    """
+    settings: Mapping[str, Any] = plan.settings(f"{codec.id} {codec.sha256[:16]}")
+    runs = [run for run in ledger.runs() if not several or run.settings["grid"][0] == settings["grid"][0]]
     for run in runs:
         if run.settings["windows"] == settings["windows"]:
             ledger.check(run, settings)
@@ -120,24 +135,39 @@ def _run_of(plan: IngestPlan, ledger: Ledger, codec: Codec) -> Run:
     return ledger.begin(settings, plan.area, [(scene, plan.scene_bytes[scene.id]) for scene in plan.scenes])
 
 
-def discard(out: Path) -> None:
+def discard(out: Place) -> None:
     """Remove a store that holds nothing, and its ledger."""
-    shutil.rmtree(out)
+    remove_tree(out)
     _remove_remains(out)
 
 
-def _remove_remains(out: Path) -> None:
+def _remove_beginnings(out: Place) -> None:
+    """Remove an empty cube that a killed run had only partly put into an object store: it has a ledger, but no root."""
+    if isinstance(out, ObjectPath) and ledger_path(out).exists() and not (out / "zarr.json").exists():
+        remove_tree(out)
+
+
+def _remove_remains(out: Place) -> None:
     """Remove what a run leaves behind that is killed before its store exists."""
     path = ledger_path(out)
+    if isinstance(path, ObjectPath) or isinstance(out, ObjectPath):
+        path.unlink(missing_ok=True)
+        return
     for file in (path, path.with_name(path.name + ".wal")):
         file.unlink(missing_ok=True)
     for folder in out.parent.glob(f".{glob.escape(out.name)}.*.part"):
         shutil.rmtree(folder)
 
 
-def require_space(plan: IngestPlan, codec: Codec, folder: Path) -> None:
-    """Raise CubeError if the disk of a folder has less room than the plan's blocks may need at most."""
-    needed, free = plan.disk_bytes(codec.bytes_per_pixel_year), shutil.disk_usage(folder).free
+def require_space(plans: Sequence[IngestPlan], codec: Codec, out: Place) -> None:
+    """Raise CubeError if a disk has less room than the plans may need at most: for blocks, and tarballs unpacked.
+
+    Of a cube in an object store only tarballs need a disk, that of temporary files.
+    """
+    folder = Path(tempfile.gettempdir()) if isinstance(out, ObjectPath) else out.parent
+    there = isinstance(out, ObjectPath)
+    needed = sum(plan.unpacked_bytes if there else plan.disk_bytes(codec.bytes_per_pixel_year) for plan in plans)
+    free = shutil.disk_usage(folder).free
     if free < needed:
         raise CubeError(
             f"{folder} has {free / 1e9:.3f} GB free and the ingest may need {needed / 1e9:.3f} GB; free space, "
@@ -145,10 +175,11 @@ def require_space(plan: IngestPlan, codec: Codec, folder: Path) -> None:
         )
 
 
-def _provenance(plan: IngestPlan) -> dict[str, Any]:
+def _provenance(plans: Sequence[IngestPlan]) -> dict[str, Any]:
+    scenes = [scene for plan in plans for scene in plan.scenes]
     return {
-        "sources": sorted({f"{scene.product} {scene.platform}" for scene in plan.scenes}),
-        "scenes": [scene.id for scene in plan.scenes],
-        "bytes_in": plan.bytes_in,
-        "notes": list(plan.notes),
+        "sources": sorted({f"{scene.product} {scene.platform}" for scene in scenes}),
+        "scenes": [scene.id for scene in scenes],
+        "bytes_in": sum(plan.bytes_in for plan in plans),
+        "notes": list(dict.fromkeys(note for plan in plans for note in plan.notes)),
     }

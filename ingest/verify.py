@@ -6,17 +6,17 @@ import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from esd.cube import Cube
 from esd.engine.executors import Executor
 from esd.errors import CubeError
 from esd.grid import Region
 from esd.shards import remove_partial_files
+from esd.store_paths import Place, place_of
 
 from .append import plan_of_run
 from .ledger import Ledger, ledger_path
-from .lock import WriteLock
+from .ledger_place import opened_ledger, write_lock
 from .pipeline import Progress, carry_out
 from .session import Session
 
@@ -30,6 +30,7 @@ class DamagedBlock:
     window: dt.date
     rows: tuple[int, int]
     columns: tuple[int, int]
+    grid: str
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,14 @@ class Verified:
 
 
 def run_verify(
-    store: str | Path, progress: Progress | None = None, *, repair: bool = False, executor: Executor | None = None
+    store: str | Place, progress: Progress | None = None, *, repair: bool = False, executor: Executor | None = None
 ) -> Verified:
     """Look at every block of a store; with `repair`, make those again that are damaged, missing or not finished.
 
     What is found is returned. The scenes have to be where they were. Raises CubeError if the store is being written, has no
     ledger, is damaged beyond its blocks, or if what was repaired is still not what was written.
     """
-    with _opened(Path(store)) as (cube, ledger):
+    with _opened(place_of(store)) as (cube, ledger):
         found = _verify(cube, ledger)
         if not repair:
             return found
@@ -67,12 +68,12 @@ def run_verify(
 
 
 @contextmanager
-def _opened(store: Path) -> Iterator[tuple[Cube, Ledger]]:
+def _opened(store: Place) -> Iterator[tuple[Cube, Ledger]]:
     cube = Cube.open(store)
-    with WriteLock(store):
+    with write_lock(store) as lock:
         if not ledger_path(store).exists():
             raise CubeError(f"{store} has no ledger beside it, so there is nothing to compare with; restore the ledger")
-        with Ledger(ledger_path(store)) as ledger:
+        with opened_ledger(store, lock) as ledger:
             yield cube, ledger
 
 
@@ -81,22 +82,22 @@ def _verify(cube: Cube, ledger: Ledger) -> Verified:
 
     Raises CubeError if metadata or codec are damaged.
     """
-    grid, damaged = cube.grid(), []
-    regions = {(region.y0, region.x0): region for region in cube.blocks(grid)}
-    rows = ledger.blocks(grid)
-    for (window, y0, x0), row in rows.items():
-        region = regions[y0, x0]
-        if cube.block_checksum(grid, window, region) != row.checksum:
-            damaged.append(_damaged(window, region))
-    unknown = [
-        (window, region)
-        for window in cube.windows
-        for region in regions.values()
-        if (window, region.y0, region.x0) not in rows and cube.provenance_file(grid, window, region).exists()
-    ]
+    looked_at, damaged, unfinished = 0, [], 0
+    for grid in cube.grids:
+        regions = {(region.y0, region.x0): region for region in cube.blocks(grid)}
+        rows = ledger.blocks(grid)
+        looked_at += len(rows)
+        for (window, y0, x0), row in rows.items():
+            if cube.block_checksum(grid, window, regions[y0, x0]) != row.checksum:
+                damaged.append(_damaged(window, regions[y0, x0], grid))
+        unfinished += sum(
+            (window, *corner) not in rows and cube.provenance_file(grid, window, region).exists()
+            for window in cube.windows
+            for corner, region in regions.items()
+        )
     _ = cube.codec
-    return Verified(len(rows), tuple(sorted(damaged)), len(unknown))
+    return Verified(looked_at, tuple(sorted(damaged)), unfinished)
 
 
-def _damaged(window: dt.date, region: Region) -> DamagedBlock:
-    return DamagedBlock(window, (region.y0, region.y1), (region.x0, region.x1))
+def _damaged(window: dt.date, region: Region, grid: str) -> DamagedBlock:
+    return DamagedBlock(window, (region.y0, region.y1), (region.x0, region.x1), grid)

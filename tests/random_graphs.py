@@ -22,7 +22,7 @@ from esd.engine.program import Program
 from esd.engine.rewrite import optimize
 from esd.expr import Expr
 from esd.grid import geobox_from_bounds, region_of
-from esd.image import Image
+from esd.image import Image, constant
 from esd.operator import get_operator
 
 BINARY = ["add", "subtract", "multiply", "divide", "minimum", "maximum", "mod", "lt", "lte", "gt", "gte", "eq", "neq"]
@@ -96,8 +96,10 @@ def _next(rng: np.random.Generator, nodes: list[Image]) -> Image | None:
         name = "add"
     if name in UNARY:
         return esd.call(name, image)
-    if draw < 0.5:
+    if draw < 0.45:
         return esd.call(name, image, number)
+    if draw < 0.5:  # a number that is computed itself
+        return esd.call(name, image, constant(number) + constant(0.25))
     return esd.call(name, image, other) if _fits(image, other) else None
 
 

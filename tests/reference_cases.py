@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from array_cases import ARRAY_CASES
 from references import (
     KERNEL,
     Case,
@@ -244,3 +245,4 @@ CASES |= {
         lambda a: a.matrix_svd("s"), matrix(lambda m: np.sqrt(np.abs(np.linalg.eigvalsh(m.T @ m)[::-1, None]))), ["f8"]
     ),
 }
+CASES |= ARRAY_CASES

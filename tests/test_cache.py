@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from random_codecs import random_codec
@@ -16,6 +17,7 @@ from esd.cube import Cube
 from esd.engine.cache import ResultCache, shared_cache
 from esd.errors import ExpressionError
 from esd.grid import Region, geobox_from_bounds, sub_geobox
+from esd.stored import from_zarr
 
 
 @pytest.fixture
@@ -73,6 +75,21 @@ def test_a_block_written_again_is_computed_again_and_its_neighbours_are_not(own:
     rewrite(own, 0, year=2005)
     image.compute(inside, cache=cache)
     assert cache.hits == 2
+
+
+@pytest.mark.parametrize("compressor", ["auto", None], ids=["zarr", "here"])
+def test_chunks_of_somebody_else_written_again_are_computed_again(tmp_path: Path, compressor: object) -> None:
+    array = zarr.create_group(tmp_path / "store").create_array(
+        "v", shape=(1, 1, 64, 64), chunks=(1, 1, 32, 32), dtype="f4", compressors=compressor
+    )
+    array[...] = 1
+    cache, grid = ResultCache(10**8), geobox_from_bounds(0, 0, 640, 640, "EPSG:32633", 10)
+    image = from_zarr(tmp_path / "store", "v", grid, ["one"]) + 1
+    corners = [sub_geobox(grid, Region(row, row + 32, 0, 32)) for row in (0, 32)]
+    assert [float(image.compute(corner, cache=cache).values.max()) for corner in corners] == [2, 2]
+    array[:, :, 32:] = 4
+    assert [float(image.compute(corner, cache=cache).values.max()) for corner in corners] == [2, 5]
+    assert cache.hits == int(compressor is None)
 
 
 def test_what_a_halo_or_a_reprojection_reads_counts(own: Cube) -> None:

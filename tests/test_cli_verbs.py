@@ -306,7 +306,9 @@ precision = "f32"
 def test_train_makes_an_encoder_that_encodes(world: World, tmp_path: Path) -> None:
     config, out = tmp_path / "tiny.toml", tmp_path / "trained"
     config.write_text(TINY.format(scenes=world.scenes))
-    document = esd("train", config, "--out", out, "--json").document
+    outcome = esd("train", config, "--out", out, "--json")
+    document = outcome.document
+    assert outcome.err.count("\n") >= 1 + len(document["curve"])
     assert document["finished"]
     assert [point["step"] for point in document["curve"]] == [3, 6]
     assert set(document["sources"]) == {"made up", "chip"}

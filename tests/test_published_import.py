@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from published_tiles import esd_numbers, grid_of, unit_vectors, write_alphaearth
 
 import esd
 from esd.errors import CubeError, EncoderError, GridError, WindowError
+from esd.grid import Region, bounds_lonlat
 from esd.ingest.published import import_tiles
 
 ROWS, COLUMNS = 300, 260
@@ -53,6 +55,22 @@ def test_info_and_export_of_an_imported_cube(tmp_path: Path) -> None:
     assert asked.code == 2
     assert asked.err.strip().count("\n") == 0
     assert "neither encoder nor decoder" in asked.err
+
+
+def test_a_pixel_of_an_imported_cube_tells_its_tile(tmp_path: Path) -> None:
+    path, out = write_esd(tmp_path, esd_numbers(300, 270), 2004), tmp_path / "tiles.esd.zarr"
+    cube = import_tiles([esd.open_tile(path)], out, block=256)
+    grid = cube.grids[cube.grid()]
+    west, south, east, north = bounds_lonlat(grid)
+    told = run("info", out, "--provenance", f"{(west + east) / 2},{(south + north) / 2}", "--json").document
+    (scene,) = told["scenes"]
+    assert scene["id"] == path.name
+    assert scene["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    block = Region(*told["rows"], *told["columns"])
+    valid = cube.read("codes", told["grid"], cube.windows[0], block)[0] != cube.codec.fill
+    assert scene["clear_share"] == round(float(valid.mean()), 6)
+    assert told["encoder"] == {"id": cube.codec.id, "sha256": cube.codec.sha256}
+    assert told["failed"] == []
 
 
 def test_tiles_that_make_no_cube_are_refused_and_leave_nothing(tmp_path: Path) -> None:

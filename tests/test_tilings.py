@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import scene_cases
 from sample_images import blobs, classes, noise, odd_noise
 
 import esd
@@ -23,6 +24,11 @@ ROWS, COLUMNS = 290, 270
 KERNEL = ((1.0, 2.0, 0.5), (0.0, 3.0, 4.0), (2.0, 0.1, 1.0))
 
 CASES: dict[str, Callable[[], Image]] = {
+    "displace_on_grid": lambda: odd_noise(ROWS, COLUMNS).displace(odd_noise(ROWS, COLUMNS).first() * 30, 60, "nearest"),
+    "fill_gaps": lambda: odd_noise(ROWS, COLUMNS).fill_gaps(3),
+    "fill_gaps nearest": lambda: classes(ROWS, COLUMNS).fill_gaps(2, "nearest"),
+    "cross_correlation": lambda: noise(ROWS, COLUMNS).cross_correlation(noise(ROWS, COLUMNS, seed=2).focal_mean(1), 2),
+    "register": lambda: noise(ROWS, COLUMNS).register(noise(ROWS, COLUMNS, 0.1, seed=3), 60),
     "focal_mean": lambda: odd_noise(ROWS, COLUMNS).focal_mean(3, "circle"),
     "focal_sum": lambda: odd_noise(ROWS, COLUMNS).focal_sum(2, "diamond"),
     "focal_count": lambda: odd_noise(ROWS, COLUMNS).focal_count(4),
@@ -55,6 +61,8 @@ CASES: dict[str, Callable[[], Image]] = {
     "remove_small": lambda: blobs(ROWS, COLUMNS).remove_small(30),
     "fill_holes": lambda: blobs(ROWS, COLUMNS, level=0.4).fill_holes(),
     "distance_transform": lambda: blobs(ROWS, COLUMNS, level=0.9).distance_transform(),
+    "mad_coefficients": lambda: noise(ROWS, COLUMNS).mad(noise(ROWS, COLUMNS, seed=5) + noise(ROWS, COLUMNS), 2),
+    "otsu": lambda: odd_noise(ROWS, COLUMNS).otsu(),
     "slope_on_grid": lambda: odd_noise(ROWS, COLUMNS).slope(),
     "aspect_on_grid": lambda: odd_noise(ROWS, COLUMNS).aspect(),
     "hillshade_on_grid": lambda: noise(ROWS, COLUMNS).hillshade(z_factor=20.0),
@@ -66,6 +74,7 @@ CASES: dict[str, Callable[[], Image]] = {
         (blobs(ROWS, COLUMNS).opening(1).distance_transform() > 90).connected_components().focal_mode(2)
         * noise(ROWS, COLUMNS)
     ),
+    **scene_cases.TILINGS,
 }
 
 
@@ -103,6 +112,7 @@ def test_any_order_of_tiles_gives_the_same_bytes(name: str) -> None:
 
 
 WHOLES = ["connected_components", "patches of classes", "component_size", "fill_holes", "distance_transform"]
+WHOLES += scene_cases.WHOLES
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -123,7 +133,7 @@ def test_a_scene_may_come_in_any_order(name: str, seed: int) -> None:
     assert np.where(block.full_valid, block.values, block.values.dtype.type(0)).tobytes() == expected.values.tobytes()
 
 
-@pytest.mark.parametrize("name", ["sobel", "opening", "remove_small", "chained"])
+@pytest.mark.parametrize("name", ["sobel", "opening", "remove_small", "chained", *scene_cases.FUSED])
 def test_both_tiers_give_the_same_bytes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     results = []
     for tier in ("interpreted", "compiled"):

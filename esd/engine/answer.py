@@ -55,7 +55,7 @@ def compute(
     *,
     tile: int | None = None,
     max_memory: int | None = None,
-    resampling: str = "nearest",
+    resampling: str | None = None,
     executor: Any = None,
     deadline: float | None = None,
     cancel: CancelToken | None = None,

@@ -50,7 +50,7 @@ def estimate(
     *,
     tile: int | None = None,
     max_memory: int | None = None,
-    resampling: str = "nearest",
+    resampling: str | None = None,
     executor: Any = None,
 ) -> Cost:
     """Estimate what an image takes; see `Image.cost`. The tile in the middle stands for all, computed twice."""

@@ -74,7 +74,7 @@ def run_tiles(plan: Plan) -> Iterator[tuple[Region, Block]]:
         yield from LocalExecutor(plan.threads).run(partial(evaluate, plan.root), plan.tiles)
 
 
-def region_for(image: Image, geobox: GeoBox | None, resampling: str) -> tuple[Image, Region]:
+def region_for(image: Image, geobox: GeoBox | None, resampling: str | None) -> tuple[Image, Region]:
     """Return the image and the region of its grid that `geobox` asks for, the image reprojected where it has to be.
 
     Raises GridError where the two do not meet.

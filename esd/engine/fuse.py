@@ -83,11 +83,16 @@ def _makes_validity(node: Expr) -> bool:
 
 
 def _fusable(node: Expr) -> bool:
-    if infer(node).grid is None:
+    if infer(node).grid is None or any(_computed_number(source) for source in node.src):
         return False
     if node.op == "lookup":
         return node.args["table"].valid is None
     return node.op == "rename" or get_operator(node.op).emit is not None
+
+
+def _computed_number(node: Expr) -> bool:
+    """Whether a node has no grid and is more than a number written down: the interpreter computes it, and what takes it."""
+    return node.op != "constant" and infer(node).grid is None
 
 
 def _shape(node: Expr) -> tuple[int, int]:

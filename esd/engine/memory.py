@@ -14,6 +14,7 @@ from esd.cube import codec_by_hash
 from esd.expr import Expr, postorder
 from esd.grid import Region, region_of, sub_geobox
 from esd.operator import Tile, get_operator
+from esd.regrid import AT_ONCE
 
 from .lower import infer
 from .resample import WHOLE_PIXELS, footprint_region
@@ -21,10 +22,12 @@ from .total_order import TOTAL_BLOCK
 
 __all__ = ["ELSEWHERE", "Peak", "halo_of", "peak_of", "whole_bytes"]
 
-ELSEWHERE = frozenset({"reproject", "reduce_all"})
+ELSEWHERE = frozenset({"reproject", "reduce_all", "reduce_resolution"})
 """Operators whose inputs are on another grid: they find the region that they need themselves."""
 POSITION_BYTES = 160
 """Bytes a pixel of a reprojection: coordinates, indices and weights as float64 and int64."""
+REDUCED_COPIES = 6
+"""Copies of its input that a reducer of blocks holds: laid out by block, masked, and in double precision or ranked."""
 MARGIN = 1.25
 """A tile elsewhere in the grid may cover more of the source than the one in its middle."""
 
@@ -68,6 +71,8 @@ def _source_pixels(node: Expr, tile: Region) -> int:
     source, target = infer(node.src[0]).grid, infer(node).grid
     if source is None or target is None:
         return 1
+    if node.op == "reduce_resolution":
+        return min(tile.size * node.args["factor"] ** 2, AT_ONCE, region_of(source).size)
     rows, columns = (min(side, whole) for side, whole in zip(tile.shape, target.shape, strict=True))
     y, x = (target.shape.y - rows) // 2, (target.shape.x - columns) // 2
     covered = footprint_region(source, sub_geobox(target, Region(y, y + rows, x, x + columns))).size
@@ -83,6 +88,9 @@ def _elsewhere(node: Expr, tile: Region) -> Peak:
         return peak_of(source, Region(0, TOTAL_BLOCK, 0, TOTAL_BLOCK))
     pixels = _source_pixels(node, tile)
     inner = peak_of(source, Region(0, 1, 0, pixels))
+    if node.op == "reduce_resolution":
+        copies = REDUCED_COPIES * infer(source).bytes_per_pixel * pixels
+        return Peak(inner.bytes + copies, node.op if copies > inner.bytes else inner.largest, max(copies, inner.most))
     return Peak(inner.bytes + POSITION_BYTES * tile.size, inner.largest, inner.most)
 
 

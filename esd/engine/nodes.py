@@ -15,6 +15,8 @@ from esd.errors import EncoderError, ExpressionError, GridError
 from esd.expr import Expr
 from esd.grid import Region, region_of
 from esd.operator import Tile, get_operator
+from esd.places import PLACES, place
+from esd.regrid import reduce_blocks
 from esd.stored import Source
 from esd.structure import times_of
 
@@ -74,7 +76,21 @@ def _stored(node: Expr, region: Region, _evaluate: Evaluate) -> Block:
     return source.read(region)
 
 
+def _reduce_resolution(node: Expr, region: Region, evaluate: Evaluate) -> Block:
+    source = node.src[0]
+    grid = infer(source).grid
+    if grid is None:
+        raise GridError("reduce_resolution: a constant has no grid and needs none")
+    return reduce_blocks(partial(evaluate, source), grid, region, **node.args)
+
+
+def _place(node: Expr, region: Region, _evaluate: Evaluate) -> Block:
+    return place(node.op, node.args, region)
+
+
 LOCATED: dict[str, Located] = {"load": _load, "array": _array, "stored": _stored, "reproject": _reproject}
+LOCATED["reduce_resolution"] = _reduce_resolution
+LOCATED |= dict.fromkeys(PLACES, _place)
 """Nodes that find what they need from the region asked for, not from blocks of their inputs."""
 
 
@@ -118,6 +134,7 @@ ONE_INPUT: dict[str, Callable[[Expr, Block], Block]] = {
     "select": _choose,
     "filter_date": _choose,
     "rename": lambda _node, block: block,
+    "change_proj": lambda _node, block: block,
 }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from esd.cube import open_cube
 from esd.expr import Expr, postorder
 from esd.grid import Region, has_crs
+from esd.regrid import REGRIDDING
 
 from .lower import infer, lower
 from .pushing import rebuild
@@ -50,7 +51,7 @@ def at_overview(image: Image, geobox: GeoBox) -> Image:
     ratio = coarseness(grid, geobox) * _SLACK
     leaves = [node for node in postorder(lower(image.expr)) if not node.src and infer(node).grid is not None]
     plain = all(node.op == "load" and node.args["array"] == "codes" and "/" not in node.args["grid"] for node in leaves)
-    if ratio < 2 or not plain or any(node.op == "reproject" for node in postorder(lower(image.expr))):
+    if ratio < 2 or not plain or any(node.op in REGRIDDING for node in postorder(lower(image.expr))):
         return image
     needed = footprint_region(grid, geobox)
     common = set.intersection(*(_factors(leaf, needed) for leaf in leaves))

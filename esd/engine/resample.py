@@ -52,15 +52,16 @@ def source_positions(source: GeoBox, target: GeoBox, region: Region) -> Position
     return np.asarray(source_rows), np.asarray(source_columns)
 
 
-def source_region(source: GeoBox, positions: Positions) -> Region:
-    """Return the region of `source` that holds the positions and the pixels beside them; may be of size 0."""
+def source_region(source: GeoBox, positions: Positions, method: str = "bilinear") -> Region:
+    """Return the region of `source` that holds the positions and the pixels that a method looks at; may be of size 0."""
     rows, columns = (np.where(np.isfinite(axis), axis, -1e9) for axis in positions)
     inside = (rows > -1) & (rows < source.shape.y + 1) & (columns > -1) & (columns < source.shape.x + 1)
     if not inside.any():
         return Region(0, 0, 0, 0)
     bounds = [int(np.floor(axis[inside].min())) - 1 for axis in (rows, columns)]
     ends = [int(np.ceil(axis[inside].max())) + 2 for axis in (rows, columns)]
-    return Region(bounds[0], ends[0], bounds[1], ends[1]).intersect(region_of(source))
+    found = Region(bounds[0], ends[0], bounds[1], ends[1])
+    return found.grow(1 if method == "bicubic" else 0).intersect(region_of(source))
 
 
 def _gather(block: Block, region: Region, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> Block:
@@ -72,10 +73,11 @@ def _gather(block: Block, region: Region, rows: npt.NDArray[np.int64], columns: 
 
 
 def resample(block: Block, region: Region, positions: Positions, method: str) -> Block:
-    """Sample a block that covers `region` of the source grid at positions, `nearest` or `bilinear`.
+    """Sample a block that covers `region` of the source grid at positions, `nearest`, `bilinear` or `bicubic`.
 
     Nearest takes the pixel that holds the position. Bilinear weighs the four pixel centres around it by their distance and
-    leaves out those that are not valid; where none is valid the result is not.
+    leaves out those that are not valid; where none is valid the result is not. Bicubic weighs sixteen, some of them
+    negative, so that leaving one out would have no meaning: where one of them is not valid it is bilinear.
     """
     rows, columns = (np.where(np.isfinite(axis), axis, -1e9) for axis in positions)
     if region.size == 0:
@@ -83,6 +85,12 @@ def resample(block: Block, region: Region, positions: Positions, method: str) ->
         return Block(np.zeros(shape, dtype=block.values.dtype), np.zeros((1, 1, *rows.shape), dtype=bool))
     if method == "nearest":
         return _gather(block, region, np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64))
+    if method == "bicubic":
+        return _bicubic(block, region, rows, columns)
+    return _bilinear(block, region, rows, columns)
+
+
+def _bilinear(block: Block, region: Region, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]) -> Block:
     top, left = np.floor(rows - 0.5), np.floor(columns - 0.5)
     down, right = (rows - 0.5 - top), (columns - 0.5 - left)
     total = weight_sum = np.zeros((), dtype=np.float64)
@@ -99,6 +107,32 @@ def resample(block: Block, region: Region, positions: Positions, method: str) ->
     valid = weight_sum > 0
     values = np.where(valid, total / np.where(valid, weight_sum, 1), 0)
     return Block(values.astype(block.values.dtype), valid)
+
+
+def _cubic_weights(share: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
+    """Weights of the pixels at -1, 0, 1 and 2 of a position `share` (0 to 1) after 0. Source: Keys (1981), a = -1/2."""
+    t = share
+    return [
+        t * (-0.5 + t * (1 - 0.5 * t)),
+        1 + t * t * (1.5 * t - 2.5),
+        t * (0.5 + t * (2 - 1.5 * t)),
+        t * t * (0.5 * t - 0.5),
+    ]
+
+
+def _bicubic(block: Block, region: Region, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]) -> Block:
+    top, left = np.floor(rows - 0.5), np.floor(columns - 0.5)
+    down, right = _cubic_weights(rows - 0.5 - top), _cubic_weights(columns - 0.5 - left)
+    total, whole = np.zeros((), dtype=np.float64), np.ones((), dtype=bool)
+    for dy in range(4):
+        for dx in range(4):
+            pixel = _gather(block, region, (top + dy - 1).astype(np.int64), (left + dx - 1).astype(np.int64))
+            total = total + np.where(pixel.full_valid, pixel.values, 0) * (down[dy] * right[dx])
+            whole = whole & pixel.full_valid
+    if whole.all():
+        return Block(total.astype(block.values.dtype), whole)
+    plain = _bilinear(block, region, rows, columns)
+    return Block(np.where(whole, total, plain.values).astype(block.values.dtype), plain.valid)
 
 
 def footprint_region(source: GeoBox, target: GeoBox) -> Region:
@@ -122,10 +156,10 @@ def resample_from(evaluate: Callable[[Region], Block], source: GeoBox, positions
     Where the positions span much of the source, as those of a small map of a large area do, it is computed part by part and
     only the parts that a position falls in: the result is the same.
     """
-    needed = source_region(source, positions)
+    needed = source_region(source, positions, method)
     if needed.size <= WHOLE_PIXELS:
         return resample(evaluate(needed if needed.size else Region(0, 1, 0, 1)), needed, positions, method)
-    shift = 0.5 if method == "bilinear" else 0.0
+    shift = 0.0 if method == "nearest" else 0.5
     axes = [np.where(np.isfinite(axis), axis, -1e9) for axis in positions]
     rows, columns = (np.floor(axis - shift).astype(np.int64) for axis in axes)
     lost = (rows < -1) | (rows > source.shape.y) | (columns < -1) | (columns > source.shape.x)
@@ -136,7 +170,11 @@ def resample_from(evaluate: Callable[[Region], Block], source: GeoBox, positions
         if not here.any():
             continue
         held = Region(rows[here].min(), rows[here].max() + 1, columns[here].min(), columns[here].max() + 1)
-        held = Region(*(int(edge) for edge in (held.y0, held.y1, held.x0, held.x1))).grow(1).intersect(region_of(source))
+        held = (
+            Region(*(int(edge) for edge in (held.y0, held.y1, held.x0, held.x1)))
+            .grow(2 if method == "bicubic" else 1)
+            .intersect(region_of(source))
+        )
         sampled = resample(evaluate(held), held, (positions[0][here], positions[1][here]), method)
         if values is None or valid is None:
             shape = (*sampled.values.shape[:2], *rows.shape)

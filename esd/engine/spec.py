@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from esd.errors import EsdError, ExpressionError
 from esd.expr import Expr, postorder
 from esd.operator import Tile, get_operator
+from esd.regrid import REGRIDDING
 from esd.space import CubeType, Space
 
 from .lower import infer
@@ -15,7 +16,6 @@ from .lower import infer
 __all__ = ["SPEC", "Invariant", "check"]
 
 Test = Callable[[Expr, CubeType, list[CubeType]], bool]
-REGRIDDING = ("reproject", "reduce_all")
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 from esd.cube import Cube, open_cube
 from esd.expr import Expr
 from esd.grid import Region, region_of, sub_geobox
 from esd.operator import Tile, get_operator
+from esd.regrid import finer
+from esd.store_paths import Place
 
 from .lower import infer
 from .plan import needed_regions
@@ -40,7 +41,9 @@ def _lines(root: Expr, region: Region) -> set[str]:
         node = nodes[key]
         if node.op == "load":
             found |= _stamps(node, needed)
-        elif node.op == "reproject":
+        elif node.op == "stored":
+            found |= {f"{file} {_stamp(file)}" for file in node.args["source"].files(needed)}
+        elif node.op in ("reproject", "reduce_resolution"):
             before = _before_reprojection(node, needed)
             found |= _lines(node.src[0], before) if before.size else set()
         elif node.op == "reduce_all" or get_operator(node.op).tile is Tile.GLOBAL:
@@ -54,10 +57,12 @@ def _before_reprojection(node: Expr, region: Region) -> Region:
     given, wanted = infer(node.src[0]).grid, infer(node).grid
     if given is None or wanted is None:
         return Region(0, 0, 0, 0)
+    if node.op == "reduce_resolution":
+        return finer(region, node.args["factor"], given)
     return footprint_region(given, sub_geobox(wanted, region))
 
 
-def _stamp(file: Path) -> str:
+def _stamp(file: Place) -> str:
     try:
         status = file.stat()
     except FileNotFoundError:
@@ -75,7 +80,7 @@ def _stamps(node: Expr, region: Region) -> set[str]:
     return lines
 
 
-def _shards(cube: Cube, node: Expr, folder: Path, region: Region) -> list[Path]:
+def _shards(cube: Cube, node: Expr, folder: Place, region: Region) -> list[Place]:
     side = cube.block
     index = [window.isoformat() for window in cube.windows].index(node.args["window"])
     middle = [] if node.args["array"] == "error" else ["0"]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from esd.image import Image
+from esd.regrid import resampling_of
 
 __all__ = ["MAX_ZOOM", "tile", "tile_geobox"]
 
@@ -59,7 +60,7 @@ def tile(
     y: int,
     size: int = 256,
     *,
-    resampling: str = "nearest",
+    resampling: str | None = None,
     deadline: float | None = None,
     cancel: CancelToken | None = None,
     cache: ResultCache | None = None,
@@ -67,6 +68,7 @@ def tile(
     decoder: str | None = None,
 ) -> Raster:
     """Compute a map tile; see `Image.tile`."""
+    resampling = resampling or resampling_of(image.expr)
     image = for_looking(image) if decoder is None else decoded_by(image, decoder)
     geobox, grid = tile_geobox(z, x, y, size), image.type.grid
     if grid is not None and has_crs(grid) and footprint_region(grid, geobox).size == 0:
