@@ -9,6 +9,7 @@ from functools import partial
 
 from .errors import BandError, ExpressionError, WindowError
 from .image import Image, call
+from .image_tables import ImageTable
 from .properties import Placed
 
 __all__ = ["ImageCollection"]
@@ -22,7 +23,7 @@ def _first_time(image: Image) -> str:
 
 
 @dataclass(frozen=True)
-class ImageCollection(Placed):
+class ImageCollection(Placed, ImageTable):
     """Images in the order of time, usually one a window.
 
     Reducers (`median()`), and operators of series such as `aggregate_period("month")`, are asked of all times together: of
@@ -67,14 +68,6 @@ class ImageCollection(Placed):
         if count < 1:
             raise ExpressionError(f"limit: count={count} leaves no image; give 1 or more")
         return ImageCollection(self.images[:count])
-
-    def sort(self, ascending: bool = True) -> ImageCollection:
-        """Order by the first times; equal ones keep their order."""
-        return ImageCollection(tuple(sorted(self.images, key=_first_time, reverse=not ascending)))
-
-    def distinct(self) -> ImageCollection:
-        """Keep each expression once: images that would be computed alike are the same."""
-        return ImageCollection(tuple({image.expr.key: image for image in self.images}.values()))
 
     def merge(self, other: ImageCollection) -> ImageCollection:
         """Return the images of both, ordered by their first times; of equal times, those of this collection first."""
