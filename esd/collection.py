@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -161,15 +162,18 @@ class ImageCollection(Placed, ImageTable):
         return call("reduce", self.stack(), reducer)
 
     def __getattr__(self, name: str) -> Callable[..., Image]:
-        from .operator import operators
+        from .operator import get_operator
         from .reducer import REDUCERS
 
         if name.startswith("_"):
             raise AttributeError(name)
-        declared = operators().get(name)
-        if name in REDUCERS:
+        group = ""
+        if name not in REDUCERS:
+            with contextlib.suppress(ExpressionError):  # no such operator: told below
+                group = get_operator(name).group
+        if name in REDUCERS:  # those of a package are, once it is imported
             return partial(self.reduce, name)
-        if declared is not None and declared.group in SERIES_GROUPS:
+        if group in SERIES_GROUPS:
             return partial(call, name, self.stack())
         raise AttributeError(
             f"ImageCollection has no {name!r}; .map(lambda image: image.{name}(...)) applies it to each image"
