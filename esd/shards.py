@@ -31,7 +31,6 @@ __all__ = [
     "encode_shard",
     "made_apart",
     "put_file",
-    "put_tree",
     "remove_partial_files",
 ]
 
@@ -69,7 +68,7 @@ def made_apart(path: Place) -> Iterator[Path]:
     if isinstance(path, ObjectPath):
         with tempfile.TemporaryDirectory(prefix="esd-") as folder:
             yield Path(folder) / path.name
-            put_tree(Path(folder) / path.name, path, last="zarr.json")
+            _put_tree(Path(folder) / path.name, path, last="zarr.json")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -80,7 +79,7 @@ def made_apart(path: Place) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def put_tree(folder: Path, place: ObjectPath, last: str) -> None:
+def _put_tree(folder: Path, place: ObjectPath, last: str) -> None:
     """Put the files of a folder into an object store; the one called `last` when all others are there."""
     files = sorted(file for file in folder.rglob("*") if file.is_file() and file != folder / last)
     for file in (*files, folder / last):
