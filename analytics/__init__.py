@@ -15,6 +15,7 @@ if _TYPE_CHECKING:
     from .indices import catalogue
     from .regressors import REGRESSORS, Regressor, train_maxent, train_regressor
     from .tree_text import decision_tree, decision_tree_ensemble
+    from .validation import CrossValidation, cross_validate, spatial_blocks
 
 __all__ = [
     "CLUSTERERS",
@@ -23,17 +24,20 @@ __all__ = [
     "Calibration",
     "Change",
     "Classifier",
+    "CrossValidation",
     "FewShotReport",
     "Regressor",
     "catalogue",
     "change_threshold",
     "classify_features",
+    "cross_validate",
     "decision_tree",
     "decision_tree_ensemble",
     "detect_change",
     "explain",
     "few_shot_report",
     "permutation_importance",
+    "spatial_blocks",
     "train_classifier",
     "train_clusterer",
     "train_maxent",
@@ -49,6 +53,7 @@ _HOMES = {
     "indices": ("catalogue",),
     "regressors": ("REGRESSORS", "Regressor", "train_maxent", "train_regressor"),
     "tree_text": ("decision_tree", "decision_tree_ensemble"),
+    "validation": ("CrossValidation", "cross_validate", "spatial_blocks"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -38,7 +38,7 @@ def _reshape_rule(image: CubeType, *, rows: int, columns: int) -> CubeType:
     return _shaped(image, rows, columns)
 
 
-@operator("array", Tile.ARRAY, _reshape_rule, interpreted=MOVES, example="image.array_reshape(72, 1)")
+@operator("array", Tile.ARRAY, _reshape_rule, interpreted=MOVES, example="image.array_reshape(9, 2)")
 def array_reshape(image: Block, rows: int, columns: int) -> Block:
     """The numbers of each pixel in so many rows (times) and columns (bands), row by row; each keeps its validity.
 
@@ -69,7 +69,7 @@ def _padded(image: CubeType, lengths: tuple[int, ...]) -> tuple[int, int]:
     return max(rows, len(image.time)), max(columns, len(image.bands))
 
 
-@operator("array", Tile.ARRAY, _pad_rule, interpreted=MOVES, example="image.ndvi().array_pad((40,), -1)")
+@operator("array", Tile.ARRAY, _pad_rule, interpreted=MOVES, example="image.ndvi().array_pad((5,), -1)")
 def array_pad(image: Block, lengths: tuple[float, ...], value: float = 0.0) -> Block:
     """At least so many times, and bands where two lengths are given: a value, valid, is put after those that there are.
 
@@ -82,7 +82,7 @@ def array_pad(image: Block, lengths: tuple[float, ...], value: float = 0.0) -> B
     return Block(np.pad(image.values, after, constant_values=filler), np.pad(image.full_valid, after, constant_values=True))
 
 
-@composite("array")
+@composite("array", example='image["nir"].array_project("time")')
 def array_project(image: Image, axis: str) -> Image:
     """The array along one axis, `time` or `bands`, as times; the other axis must be of length one.
 

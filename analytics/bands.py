@@ -16,7 +16,7 @@ __all__: list[str] = []
 LONGEST_PATTERN = 100
 
 
-@composite("bands", example='image.decode().regex_rename("^swir", "s")')
+@composite("bands", example='image.regex_rename("^swir", "s")')
 def regex_rename(image: Image, pattern: str, replacement: str) -> Image:
     r"""Rename bands by a regular expression: what matches is replaced, `\1` standing for the first group, as in Python.
 
@@ -33,7 +33,7 @@ def regex_rename(image: Image, pattern: str, replacement: str) -> Image:
     return call("rename", image, *names)
 
 
-@composite("bands", example="image.decode().slice_bands(0, 3)")
+@composite("bands", example="image.slice_bands(0, 3)")
 def slice_bands(image: Image, start: int, end: int | None = None) -> Image:
     """The bands start, start + 1, ... before `end`, counted as Python counts in slices. Raises BandError for none."""
     chosen = image.type.bands[start:end]
@@ -91,7 +91,7 @@ def _folded(image: Image, bands: tuple[str, ...], join: Callable[[Image, Image],
     return result
 
 
-@composite("logic", openeo="all", example='image.decode().all_of(("nir", "red"))')
+@composite("logic", openeo="all", example='image.all_of(("nir", "red"))')
 def all_of(image: Image, bands: tuple[str, ...] = ()) -> Image:
     """Whether all bands, or those named, are true (not 0), by Kleene's logic: false if one is false, whatever the others.
 
@@ -100,7 +100,7 @@ def all_of(image: Image, bands: tuple[str, ...] = ()) -> Image:
     return _folded(image, bands, lambda a, b: a & b)
 
 
-@composite("logic", openeo="any", example='image.decode().any_of(("nir", "red"))')
+@composite("logic", openeo="any", example='image.any_of(("nir", "red"))')
 def any_of(image: Image, bands: tuple[str, ...] = ()) -> Image:
     """Whether one of the bands, or of those named, is true (not 0), by Kleene's logic: true if one is, whatever the others.
 

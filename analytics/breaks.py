@@ -97,7 +97,14 @@ def decimal_years(days: Sequence[float]) -> list[float]:
     return found
 
 
-@operator("change", Tile.TIME, _break_rule, work=_break_work, interpreted=WHOLE_SERIES)
+@operator(
+    "change",
+    Tile.TIME,
+    _break_rule,
+    work=_break_work,
+    interpreted=WHOLE_SERIES,
+    example="cube.image(2004).ndvi().array_slice(0, 5).break_at((0.0, 10.0, 20.0, 30.0, 40.0), 35.0, 0, False)",
+)
 def break_at(
     image: Block, days: tuple[float, ...], start: float, n: int = 1, trend: bool = True, alpha: float = 0.05
 ) -> Block:
@@ -124,7 +131,7 @@ def _median(values: Array, known: Array) -> tuple[Array, Array]:
     return REDUCERS["median"](values, known)
 
 
-@composite("change", example="image.ndvi().structural_break('2004-07-01')")
+@composite("change", example="cube.image(2004).ndvi().structural_break('2004-09-01')")
 def structural_break(image: Image, start: str, n: int = 1, trend: bool = True, alpha: float = 0.05) -> Image:
     """When a series leaves the course of its history: times "break", "magnitude", "rmse".
 
@@ -152,7 +159,14 @@ def _ewma_rule(
     return fitted_type(image, EWMA)
 
 
-@operator("change", Tile.TIME, _ewma_rule, work=_break_work, interpreted=WHOLE_SERIES)
+@operator(
+    "change",
+    Tile.TIME,
+    _ewma_rule,
+    work=_break_work,
+    interpreted=WHOLE_SERIES,
+    example="cube.image(2004).ndvi().array_slice(0, 5).ewma_at((0.0, 10.0, 20.0, 30.0, 40.0), 35.0, 0)",
+)
 def ewma_at(
     image: Block,
     days: tuple[float, ...],
@@ -183,7 +197,7 @@ def ewma_at(
     return result([moment, mean, chart], [found, monitored, monitored & (spread > 0)])
 
 
-@composite("change", example="image.ndvi().ewmacd('2004-07-01')")
+@composite("change", example="cube.image(2004).ndvi().ewmacd('2004-09-01', 1)")
 def ewmacd(image: Image, start: str, n: int = 2, weight: float = 0.3, sigmas: float = 3.0, persistence: int = 3) -> Image:
     """When the exponentially weighted mean of a series' residuals goes out of control: times "break", "mean", "chart".
 

@@ -44,6 +44,11 @@ LINEAR = {"prototype": ("prototypes", prototype_margin), "logistic": ("weights",
 """Methods whose scores are sums over the features: the array of their weights, and the confidence from the scores."""
 
 
+SOFTMAX = ("logistic", "naive_bayes", "max_likelihood", "mlp", "gradient_boost")
+"""Methods whose scores are logarithms of probabilities, but for what all classes share."""
+VOTES = ("knn", *(method for method in TREES if method not in SOFTMAX))
+
+
 def _linear_scores(batch: Doubles, trained: Classifier) -> Doubles:
     weights, start = trained.linear
     return np.asarray(batch @ weights.T + start, dtype=np.float64)
@@ -128,6 +133,27 @@ class Classifier:
         for part, batch in batches(features):
             classes[part] = _linear_scores(batch, self).argmax(axis=1)[: part.size] + 1
         return classes
+
+    def probabilities(self, features: npt.NDArray[np.floating]) -> Doubles:
+        """Return the probability of each class, float64 [n, classes], for vectors [n, d]; NaN where one is not finite.
+
+        The model's own for logistic, naive_bayes, max_likelihood, mlp and gradient_boost; for trees, forests, adaboost and
+        knn the shares of the votes. Raises ExpressionError for the other methods, TableError for another number of features.
+        """
+        if self.method not in (*SOFTMAX, *VOTES):
+            raise ExpressionError(
+                f"classifier {self.method} has no probabilities; train one of {', '.join((*SOFTMAX, *VOTES))}"
+            )
+        self._check(features)
+        found = np.full((len(features), len(self.classes)), np.nan)
+        for part, batch in batches(features):
+            scores = np.asarray(self._scores(batch)[0], dtype=np.float64)[: part.size]
+            if self.method in SOFTMAX:
+                scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+            elif self.method == "knn":
+                scores = np.floor(scores)  # what is below one tells whose the nearest sample is
+            found[part] = scores / scores.sum(axis=1, keepdims=True)
+        return found
 
     def to_bytes(self) -> bytes:
         """Return the classifier as the bytes of a safetensors file with its facts as JSON in the header."""
@@ -309,3 +335,31 @@ def classify_confidence(image: Block, classifier: Classifier) -> Block:
     valid = whole.copy()
     valid[whole] = classes > 0
     return Block(confidence[None, None], valid[None, None])
+
+
+def _probability_rule(image: CubeType, *, classifier: Classifier) -> CubeType:
+    check_fits("classify_probabilities", image, classifier)
+    classifier.probabilities(np.zeros((0, classifier.features), dtype=np.float32))  # whether the method has any
+    return CubeType(image.grid, image.time[:1], classifier.classes, np.dtype(np.float32), Space.VALUE)
+
+
+def _probability_work(given: Sequence[CubeType], args: Mapping[str, Any], pixels: int) -> int:
+    """Bytes of the features as rows, and of the probabilities in float64."""
+    return pixels * (given[0].bytes_per_pixel + 2 * 8 * len(args["classifier"].classes))
+
+
+@operator("classify", Tile.ARRAY, _probability_rule, _feature_space, work=_probability_work, interpreted=MATRICES)
+def classify_probabilities(image: Block, classifier: Classifier) -> Block:
+    """Probability of each class by a trained classifier: a band for each class, float32, 0..1, [1, class, y, x].
+
+    The bands are named as the classes and add up to 1; see `Classifier.probabilities`. Not valid where any of the features
+    is not, or is not finite. Raises as `classify` does, and ExpressionError for methods that have none.
+    """
+    features, whole = flat(image, classifier)
+    shares = classifier.probabilities(features)
+    found = np.zeros((len(classifier.classes), *whole.shape), dtype=np.float32)
+    known = ~np.isnan(shares[:, 0])
+    found[:, whole] = np.where(known[:, None], shares, 0).T
+    valid = whole.copy()
+    valid[whole] = known
+    return Block(found[None], valid[None, None])

@@ -1,4 +1,4 @@
-"""Clustering: k-means and Gaussian mixtures of scikit-learn, as classifiers whose classes are the clusters.
+"""Clustering: k-means, Gaussian mixtures, and searches for the number of clusters, as classifiers of the clusters.
 
 Clusters are numbered from 1 by the samples that they hold, largest first; of equal ones the one with the smaller centre, so
 that a number means the same in every run.
@@ -14,11 +14,13 @@ import numpy.typing as npt
 from esd.codec import Codec
 from esd.errors import EncoderError, ExpressionError, TableError
 
-from .classify import FEATURE_SPACES, MOST_CLASSES, Classifier
+from .classify import MOST_CLASSES, Classifier, standardised
+from .cluster_search import SEARCHES, assigned
+from .features import FEATURE_SPACES
 
 __all__ = ["CLUSTERERS", "train_clusterer"]
 
-CLUSTERERS = ("kmeans", "gmm")
+CLUSTERERS = ("kmeans", "gmm", *SEARCHES)
 
 
 def train_clusterer(
@@ -28,13 +30,17 @@ def train_clusterer(
     *,
     space: str = "embedding",
     codec: Codec | None = None,
+    fewest: int = 2,
     seed: int = 0,
 ) -> Classifier:
     """Group feature vectors [n, d] into `number` clusters; returns a Classifier for the operator `classify`.
 
-    `method` is kmeans (the nearest of `number` centres) or gmm (the most likely of as many Gaussians without correlation).
-    Features are standardised. `space` embedding needs the `codec` that they come from. Deterministic for a seed. Raises
-    TableError for fewer vectors than clusters or ones that are not finite, ExpressionError for an unknown method.
+    `method` is kmeans (the nearest of `number` centres), gmm (the most likely of as many Gaussians without correlation), or
+    lvq (the nearest of centres that move to the samples one by one). Others find from `fewest` to `number` clusters: xmeans
+    splits as long as Schwarz's criterion rises, cascade_kmeans takes k-means of the best ratio of spreads between and
+    within, isodata splits wide clusters and merges near ones. Features are standardised. `space` embedding needs the
+    `codec` that they come from. Deterministic for a seed. Raises TableError for fewer vectors than clusters or
+    ones that are not finite, ExpressionError for an unknown method.
     """
     if method not in CLUSTERERS or space not in FEATURE_SPACES:
         raise ExpressionError(f"clusterer {method!r} of {space!r}: give one of {', '.join(CLUSTERERS)}; {FEATURE_SPACES}")
@@ -44,14 +50,19 @@ def train_clusterer(
         raise TableError(f"features {features.shape} must be [n, d] and finite; drop samples without data first")
     if not 2 <= number <= min(MOST_CLASSES, len(features)):
         raise TableError(f"{number} clusters of {len(features)} samples; give 2 to {min(MOST_CLASSES, len(features))}")
-    centre, spread = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
-    arrays = {"centre": centre.astype(np.float32), "scale": np.where(spread > 0, spread, 1.0).astype(np.float32)}
-    standard = ((features - arrays["centre"]) / arrays["scale"]).astype(np.float32)
-    fitted = _kmeans(standard, number, seed) if method == "kmeans" else _mixture(standard, number, seed)
+    if not 2 <= fewest <= number:
+        raise TableError(f"fewest={fewest} clusters of at most {number}; give 2 to {number}")
+    arrays, standard = standardised(features)
+    if method in SEARCHES:
+        centres = SEARCHES[method](standard.astype(np.float64), fewest, number, seed)
+        labels = assigned(standard.astype(np.float64), centres)
+        fitted = {"means": centres[_order(labels, centres)]}
+    else:
+        fitted = _kmeans(standard, number, seed) if method == "kmeans" else _mixture(standard, number, seed)
     arrays |= {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in fitted.items()}
     sha, name = (codec.sha256, codec.id) if codec is not None and space == "embedding" else ("", "")
-    classes = tuple(f"cluster {i}" for i in range(1, number + 1))
-    rule = "minimum_distance" if method == "kmeans" else "naive_bayes"
+    classes = tuple(f"cluster {i}" for i in range(1, len(fitted["means"]) + 1))
+    rule = "naive_bayes" if method == "gmm" else "minimum_distance"
     return Classifier(rule, classes, space, features.shape[1], sha, name, 1, arrays)
 
 

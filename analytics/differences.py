@@ -30,7 +30,13 @@ def _vector_rule(a: CubeType, b: CubeType) -> CubeType:
     return joined.with_(bands=names, dtype=np.dtype(np.float64))
 
 
-@operator("change", Tile.ARRAY, _vector_rule, interpreted=WHOLE_PIXEL, example="image.lag(-1).change_vector(image)")
+@operator(
+    "change",
+    Tile.ARRAY,
+    _vector_rule,
+    interpreted=WHOLE_PIXEL,
+    example="before.select('nir', 'red').change_vector(after.select('nir', 'red'))",
+)
 def change_vector(a: Block, b: Block) -> Block:
     """The vector of change from the first image to the second over all bands: its length and its direction.
 
@@ -52,7 +58,7 @@ def change_vector(a: Block, b: Block) -> Block:
     return Block(values, np.concatenate([valid, known], axis=1))
 
 
-@composite("change", example="image.select('nir').lag(-1).ratio_change(image['nir'])")
+@composite("change", example="before['nir'].ratio_change(after['nir'])")
 def ratio_change(a: Image, b: Image) -> Image:
     """The logarithm of the ratio of the second image to the first, ln(b / a): 0 for no change, of one sign for a rise.
 
@@ -62,7 +68,7 @@ def ratio_change(a: Image, b: Image) -> Image:
     return call("update_mask", call("ln", b / a), (a > 0) & (b > 0))
 
 
-@composite("change", example="classes_2000.post_classification_change(classes_2020, 10)")
+@composite("change", example="classes.post_classification_change(classes.focal_mode(1), 10)")
 def post_classification_change(a: Image, b: Image, classes: int = 100) -> Image:
     """What each pixel was and has become, as one number: class before x `classes` + class after, int32.
 
@@ -80,7 +86,7 @@ def post_classification_change(a: Image, b: Image, classes: int = 100) -> Image:
     return call("update_mask", before * classes + after, known)
 
 
-@composite("change", example="cube.image(2000).embedding_change(cube.image(2005))")
+@composite("change", example="cube.image(2004).embedding_change(cube.image(2005))")
 def embedding_change(a: Image, b: Image, metric: str = "cosine") -> Image:
     """How far the whole vectors of two windows are apart: one band, float32.
 

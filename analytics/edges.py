@@ -42,7 +42,7 @@ def _canny_rule(image: CubeType, *, low: float, high: float, sigma: float) -> Cu
     return value_type(image, BOOL)
 
 
-@operator("scene", Tile.GLOBAL, _canny_rule, work=scene_work(12), example="image.ndvi().median().canny(0.05, 0.15)")
+@operator("scene", Tile.GLOBAL, _canny_rule, work=scene_work(1, 10), example="image.ndvi().median().canny(0.05, 0.15)")
 def canny(image: Scene, low: float = 0.1, high: float = 0.2, sigma: float = 1.0) -> Whole:
     """Canny's edges: ridges of the gradient above `high`, and those above `low` that are connected with them; boolean.
 
@@ -78,7 +78,7 @@ def _lines_rule(image: CubeType, *, length: int, distance: int, number: int) -> 
     return value_type(image, np.dtype(np.int32))
 
 
-@operator("scene", Tile.GLOBAL, _lines_rule, work=scene_work(12), example="image.ndvi().median().canny().hough_lines(9)")
+@operator("scene", Tile.GLOBAL, _lines_rule, work=scene_work(1, 24), example="image.ndvi().median().canny().hough_lines(9)")
 def hough_lines(image: Scene, length: int = 50, distance: int = 9, number: int = 100) -> Whole:
     """Straight lines among true pixels, by Hough's transform: the true pixels within half a pixel of a line get its votes.
 
@@ -103,7 +103,7 @@ def _skeleton(values: Array, valid: Mask) -> tuple[Array, Mask]:
     "morphology",
     Tile.GLOBAL,
     partial(_true_rule, "skeletonize"),
-    work=scene_work(4),
+    work=scene_work(0, 4),
     example="(image.ndvi().median() > 0.5).skeletonize()",
 )
 def skeletonize(image: Scene) -> Whole:
@@ -123,7 +123,7 @@ def _axis(values: Array, valid: Mask) -> tuple[Array, Mask]:
     "morphology",
     Tile.GLOBAL,
     partial(_true_rule, "medial_axis"),
-    work=scene_work(8),
+    work=scene_work(0, 8),
     example="(image.ndvi().median() > 0.5).medial_axis()",
 )
 def medial_axis(image: Scene) -> Whole:

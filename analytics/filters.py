@@ -1,4 +1,4 @@
-"""Filters of values and of edges: correlation, edge-keeping and speckle filters, Gabor's, zero crossings.
+"""Filters of values and of edges: correlation, a filter that keeps edges, Gabor's, zero crossings.
 
 What is not valid, and what lies outside of the grid, does not count; a pixel that is not valid stays so.
 """
@@ -20,16 +20,13 @@ from esd.operator import Tile, operator
 from esd.space import CubeType
 
 from .convolution import LARGEST_SIDE
-from .focal import radius_of
-from .neighbours import LARGEST_RADIUS, check_window, offsets, over_planes, plane_work, value_type
+from .neighbours import LARGEST_RADIUS, offsets, over_planes, plane_work, value_type
 
-__all__: list[str] = []
+__all__ = ["floating", "shifted"]
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 Kernel = tuple[tuple[float, ...], ...]
-
-SPECKLE = ("lee", "gamma_map", "frost")
 
 
 @composite("focal", example="image.ndvi().median().correlate(((0, 1, 2), (1, 2, 3), (2, 3, 4)))")
@@ -40,11 +37,12 @@ def correlate(image: Image, kernel: tuple[tuple[float, ...], ...], normalize: bo
     return call("convolve", image, tuple(tuple(row[::-1]) for row in kernel[::-1]), normalize)
 
 
-def _floating(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def floating(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype of a mean: float32 for all but float64."""
     return np.result_type(dtype, np.float32)
 
 
-def _shifted(plane: Array, halo: int, down: int, right: int) -> Array:
+def shifted(plane: Array, halo: int, down: int, right: int) -> Array:
     """Return the pixels that lie `down` and `right` of those of a plane that is wider by `halo` on each side."""
     rows, columns = (length - 2 * halo for length in plane.shape)
     return plane[halo + down : halo + down + rows, halo + right : halo + right + columns]
@@ -52,15 +50,15 @@ def _shifted(plane: Array, halo: int, down: int, right: int) -> Array:
 
 def _bilateral_plane(values: Array, valid: Mask, radius: int, sigma_space: float, sigma_range: float) -> tuple[Array, Mask]:
     numbers = np.where(valid, values, 0).astype(np.float64)
-    centre = _shifted(numbers, radius, 0, 0)
+    centre = shifted(numbers, radius, 0, 0)
     total, weights = np.zeros(centre.shape), np.zeros(centre.shape)
     for down, right in offsets(radius, "square"):
-        there, counted = _shifted(numbers, radius, down, right), _shifted(valid, radius, down, right)
+        there, counted = shifted(numbers, radius, down, right), shifted(valid, radius, down, right)
         near = math.exp(-0.5 * (down**2 + right**2) / sigma_space**2)
         weight = np.where(counted, near * np.exp(-0.5 * ((there - centre) / sigma_range) ** 2), 0)
         total += np.where(weight > 0, weight * there, 0)
         weights += weight
-    return total / np.where(weights > 0, weights, 1), _shifted(valid, radius, 0, 0) & np.isfinite(centre)
+    return total / np.where(weights > 0, weights, 1), shifted(valid, radius, 0, 0) & np.isfinite(centre)
 
 
 def _reach(args: Mapping[str, Any]) -> int:
@@ -73,7 +71,7 @@ def _bilateral_rule(image: CubeType, *, sigma_space: float, sigma_range: float) 
             f"bilateral_filter: sigma_space={sigma_space:g} must be 0.25 to {LARGEST_RADIUS / 2:g} pixels, "
             f"sigma_range={sigma_range:g} above 0"
         )
-    return value_type(image, _floating(image.dtype))
+    return value_type(image, floating(image.dtype))
 
 
 @operator("focal", Tile.FOCAL, _bilateral_rule, halo=_reach, work=plane_work)
@@ -87,15 +85,15 @@ def bilateral_filter(image: Block, sigma_space: float = 1.0, sigma_range: float 
     halo = _reach({"sigma_space": sigma_space})
     plane = partial(_bilateral_plane, radius=halo, sigma_space=sigma_space, sigma_range=sigma_range)
     with np.errstate(invalid="ignore", over="ignore"):  # next to infinite values, which weigh nothing
-        return over_planes(image, halo, _floating(image.values.dtype), plane)
+        return over_planes(image, halo, floating(image.values.dtype), plane)
 
 
 def _crossing_plane(values: Array, valid: Mask) -> tuple[Array, Mask]:
     sign = np.where(valid, np.sign(values.astype(np.float64)), 0)
-    centre, inside = _shifted(sign, 1, 0, 0), _shifted(valid, 1, 0, 0)
+    centre, inside = shifted(sign, 1, 0, 0), shifted(valid, 1, 0, 0)
     crossing = centre == 0
     for down, right in ((0, 1), (1, 0), (1, 1)):
-        crossing |= centre * _shifted(sign, 1, down, right) < 0
+        crossing |= centre * shifted(sign, 1, down, right) < 0
     return crossing, inside & ~np.isnan(centre)
 
 
@@ -117,77 +115,6 @@ def zero_crossing(image: Block) -> Block:
     where the pixel is, and is not NaN.
     """
     return over_planes(image, 1, np.dtype(bool), _crossing_plane)
-
-
-def _check_looks(name: str, looks: float, method: str) -> None:
-    if method not in SPECKLE:
-        raise ExpressionError(f"{name}: method={method!r} is not one of {', '.join(SPECKLE)}")
-    if not 0 < looks < math.inf:
-        raise ExpressionError(f"{name}: looks={looks:g} must be above 0, the equivalent number of looks")
-
-
-def _frost_plane(values: Array, valid: Mask, radius: int, damping: float) -> tuple[Array, Mask]:
-    numbers = np.where(valid, values, 0).astype(np.float64)
-    shape = _shifted(numbers, radius, 0, 0).shape
-    window = [(y, x, _shifted(numbers, radius, y, x), _shifted(valid, radius, y, x)) for y, x in offsets(radius, "square")]
-    count, mean, squares = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    for _down, _right, there, counted in window:
-        count += counted
-        mean += there
-    mean /= np.maximum(count, 1)
-    for _down, _right, there, counted in window:
-        squares += np.where(counted, (there - mean) ** 2, 0)
-    decay = damping * squares / np.maximum(count, 1) / np.where(mean != 0, mean, 1) ** 2
-    total, weights = np.zeros(shape), np.zeros(shape)
-    for down, right, there, counted in window:
-        weight = np.where(counted, np.exp(-decay * math.hypot(down, right)), 0)
-        total += weight * there
-        weights += weight
-    return total / np.where(weights > 0, weights, 1), _shifted(valid, radius, 0, 0)
-
-
-def _frost_rule(image: CubeType, *, radius: int, damping: float) -> CubeType:
-    check_window("frost_filter", radius)
-    if not 0 < damping < math.inf:
-        raise ExpressionError(f"frost_filter: damping={damping:g} must be above 0")
-    return value_type(image, _floating(image.dtype))
-
-
-@operator("focal", Tile.FOCAL, _frost_rule, halo=radius_of, work=plane_work)
-def frost_filter(image: Block, radius: int = 2, damping: float = 1.0) -> Block:
-    """Frost's speckle filter: a mean of the window whose weights fall the faster with distance the more the window varies.
-
-    Weights are exp(-`damping` x variance / mean^2 x distance in pixels). Valid where the pixel is. Source: Frost et al.
-    (1982).
-    """
-    plane = partial(_frost_plane, radius=radius, damping=damping)
-    with np.errstate(invalid="ignore", over="ignore"):  # windows that hold infinite values give NaN
-        return over_planes(image, radius, _floating(image.values.dtype), plane)
-
-
-@composite("focal", example="image.decode().select('red').median().lee_filter(2, 4.0)")
-def lee_filter(image: Image, radius: int = 3, looks: float = 1.0, method: str = "lee") -> Image:
-    """Speckle filter of radar intensity (linear, not dB) with `looks` equivalent looks, in a square window; float64.
-
-    With m and v, mean and variance of the window, u2 = 1 / looks and c2 = v / m^2: `lee` gives m + w (x - m) with
-    w = (1 - u2 / c2) / (1 + u2), cut to 0..1; `gamma_map` gives m where c2 <= u2, x where c2 >= 2 u2, and between them the
-    most likely of Gamma-distributed values (Lopes et al., 1993); `frost` is `frost_filter`. Valid where the pixel is.
-    Source: Lee (1980).
-    """
-    _check_looks("lee_filter", looks, method)
-    wide = call("to_float64", image)
-    if method == "frost":
-        return call("frost_filter", wide, radius)
-    mean, variance = call("focal_mean", wide, radius), call("focal_variance", wide, radius)
-    speckle, varies = 1 / looks, variance / (mean * mean)
-    if method == "lee":
-        weight = call("where", varies > 0, (1 - speckle / varies) / (1 + speckle), 0.0).clamp(0.0, 1.0)
-        return mean + weight * (wide - mean)
-    alpha = (1 + speckle) / (varies - speckle)
-    beta = alpha - looks - 1
-    likely = (beta * mean + (beta * beta * mean * mean + 4 * alpha * looks * mean * wide).sqrt()) / (2 * alpha)
-    between = call("where", varies >= 2 * speckle, wide, likely)
-    return call("where", varies <= speckle, mean, between).update_mask(call("is_valid", image))
 
 
 def _gabor_kernels(frequency: float, theta: float, bandwidth: float) -> tuple[Kernel, Kernel]:

@@ -58,7 +58,7 @@ def _kept_rule(image: CubeType) -> CubeType:
     return value_type(image)
 
 
-@operator("terrain", Tile.GLOBAL, _kept_rule, work=scene_work(8), example="dem.fill_minima()")
+@operator("terrain", Tile.GLOBAL, _kept_rule, work=scene_work(1, 18), example="dem.fill_minima()")
 def fill_minima(image: Scene) -> Whole:
     """Fill the pits of an elevation model: each is raised to the lowest point on its rim; dtype and unit are kept.
 
@@ -144,7 +144,7 @@ def _count_rule(image: CubeType) -> CubeType:
     return value_type(image, np.dtype(np.int32))
 
 
-@operator("terrain", Tile.GLOBAL, _count_rule, work=scene_work(5), example="dem.flow_direction().accumulate_flow()")
+@operator("terrain", Tile.GLOBAL, _count_rule, work=scene_work(1, 5), example="dem.flow_direction().accumulate_flow()")
 def accumulate_flow(image: Scene) -> Whole:
     """Number of pixels that flow through each pixel, itself included, from directions of flow (`flow_direction`); int32.
 

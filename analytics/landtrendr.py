@@ -26,15 +26,26 @@ __all__: list[str] = []
 Array = npt.NDArray[Any]
 WHOLE_SERIES = "needs all times of a pixel at once"
 SEGMENTED = ("fitted", "vertex")
+AT_ONCE = 4096
+"""Series that go through the steps side by side, few enough for a processor's cache."""
 DISTURBANCE = ("start", "duration", "magnitude")
 
 
-def _series(image: Block) -> tuple[Array, Array, Array, Places]:
-    """Return validity, order (valid times first), compacted values and last positions of all series [time, series]."""
-    known = finite(image.values, image.full_valid).reshape(len(image.values), -1)
-    order = np.argsort(~known, axis=0, kind="stable")
-    values = np.take_along_axis(np.where(known, image.values.reshape(known.shape), 0).astype(np.float64), order, axis=0)
-    return known, order, values, np.maximum(known.sum(axis=0) - 1, 0)
+def _segmented(years: Array, values: Array, valid: Array, options: Options) -> tuple[Array, Array]:
+    """Return fitted values and vertices [2, time, series] of series, and which of them have times enough."""
+    known = finite(values, valid)
+    order: Places = np.argsort(~known, axis=0, kind="stable")
+    last = np.maximum(known.sum(axis=0) - 1, 0)
+    x = np.broadcast_to(years[:, None], known.shape)
+    ordered = np.take_along_axis(x, order, axis=0)
+    numbers = np.take_along_axis(np.where(known, values, 0).astype(np.float64), order, axis=0)
+    vertices, levels = segment(ordered, numbers, last, options)
+    fitted = interpolate(x, vertices, levels, np.take_along_axis(ordered, vertices, axis=0))
+    marks = np.zeros(known.shape)
+    for row in vertices:
+        np.put_along_axis(marks, np.take_along_axis(order, row[None], axis=0), 1.0, axis=0)
+    enough = known.sum(axis=0) >= options.fewest
+    return np.where(enough, np.stack([fitted, marks]), 0), enough
 
 
 def _rule(image: CubeType, *, days: tuple[float, ...], **options: Any) -> CubeType:
@@ -61,11 +72,18 @@ def _check_options(options: Options) -> None:
 
 
 def _work(types: Sequence[CubeType], args: Mapping[str, Any], pixels: int) -> int:
-    models = int(args.get("max_segments", 6))
-    return pixels * 8 * len(types[0].bands) * (16 * len(types[0].time) + 3 * models * (models + 4) + 60)
+    models, times = int(args["max_segments"]), len(types[0].time)
+    return 8 * (2 * pixels * times + AT_ONCE * (20 * times + 3 * models * (models + 4) + 60))
 
 
-@operator("change", Tile.TIME, _rule, work=_work, interpreted=WHOLE_SERIES)
+@operator(
+    "change",
+    Tile.TIME,
+    _rule,
+    work=_work,
+    interpreted=WHOLE_SERIES,
+    example="cube.image(2004).select('nir').array_slice(0, 6).segments_at((0.0, 1.0, 2.0, 3.0, 4.0, 5.0), 2)",
+)
 def segments_at(
     image: Block,
     days: tuple[float, ...],
@@ -80,23 +98,19 @@ def segments_at(
 ) -> Block:
     """Segment series at some days since 1970; `landtrendr` takes the days from the dates, and explains."""
     options = Options(max_segments, spike, overshoot, one_year_recovery, recovery, p_value, proportion, fewest)
-    known, order, values, last = _series(image)
     years = (np.asarray(days) - days[0]) / YEAR
-    x = np.take_along_axis(np.broadcast_to(years[:, None], known.shape), order, axis=0)
-    vertices, levels = segment(x, values, last, options)
-    fitted = interpolate(
-        np.broadcast_to(years[:, None], known.shape), vertices, levels, np.take_along_axis(x, vertices, axis=0)
-    )
-    marks = np.zeros(known.shape)
-    for row in vertices:
-        np.put_along_axis(marks, np.take_along_axis(order, row[None], axis=0), 1.0, axis=0)
-    enough = np.broadcast_to(known.sum(axis=0) >= fewest, known.shape)
-    shape = (len(known), 1, *image.values.shape[2:])
-    planes = [np.where(enough, plane, 0).reshape(shape) for plane in (fitted, marks)]
-    return Block(np.concatenate(planes, axis=1), np.broadcast_to(enough.reshape(shape), (len(known), 2, *shape[2:])).copy())
+    times, pixels = len(years), image.values[0].size
+    values, valid = image.values.reshape(times, pixels), image.full_valid.reshape(times, pixels)
+    out, known = np.zeros((2, times, pixels)), np.zeros(pixels, dtype=bool)
+    for start in range(0, pixels, AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        out[:, :, part], known[part] = _segmented(years, values[:, part], valid[:, part], options)
+    shape = (times, 2, *image.values.shape[2:])
+    known = np.broadcast_to(known.reshape(shape[2:]), shape).copy()
+    return Block(out.swapaxes(0, 1).reshape(shape), known)
 
 
-@composite("change", example="yearly.select('nbr').landtrendr()")
+@composite("change", example="cube.image(2004).select('nir').aggregate_period('month').landtrendr(3)")
 def landtrendr(
     image: Image,
     max_segments: int = 6,
@@ -124,7 +138,9 @@ def landtrendr(
     return call("segments_at", image, days_of("landtrendr", image.type.time), *options)
 
 
-@composite("change", example="yearly.landtrendr_fit(yearly.select('nbr').landtrendr())")
+@composite(
+    "change", example="collection.stack().landtrendr_fit(nir.array_repeat(3).rename_times(image.type.time).landtrendr())"
+)
 def landtrendr_fit(image: Image, segments: Image) -> Image:
     """All bands of an image on the segments of another: their values at the vertices, joined by straight lines.
 
@@ -151,7 +167,7 @@ def _disturbance_rule(segments: CubeType, *, days: tuple[float, ...]) -> CubeTyp
     Tile.ARRAY,
     _disturbance_rule,
     interpreted=WHOLE_SERIES,
-    example="yearly.select('nbr').landtrendr().greatest_disturbance()",
+    example="image.select('nir', 'red').rename('fitted', 'vertex').disturbance_at((0.0, 91.0, 183.0))",
 )
 def disturbance_at(segments: Block, days: tuple[float, ...]) -> Block:
     """The greatest fall of segments at some days since 1970; `greatest_disturbance` takes the days from the dates."""
@@ -172,7 +188,7 @@ def disturbance_at(segments: Block, days: tuple[float, ...]) -> Block:
     return Block(values, np.broadcast_to(known, values.shape).copy())
 
 
-@composite("change", example="yearly.select('nbr').landtrendr().greatest_disturbance()")
+@composite("change", example="cube.image(2004).select('nir').landtrendr(3).greatest_disturbance()")
 def greatest_disturbance(segments: Image) -> Image:
     """When a series of segments falls most: times "start", "duration" and "magnitude" of the band "disturbance", float64.
 

@@ -80,7 +80,7 @@ def mask(image: Image) -> Image:
     return call("logical_not", call("is_nodata", image))
 
 
-@composite("mask", example='image.mask_qa(quality, "landsat_c2", ("cloud", "cloud_shadow"))')
+@composite("mask", example='image.mask_qa(qa, "landsat_c2", ("dilated_cloud", "cirrus"))')
 def mask_qa(image: Image, quality: Image, product: str, remove: tuple[str, ...] = ()) -> Image:
     """Make not valid where a quality band, of one band of integers, tells of a condition; also where it is not valid itself.
 

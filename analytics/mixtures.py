@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,11 @@ def _unmix_rule(image: CubeType, *, endmembers: tuple[tuple[float, ...], ...], *
         raise ExpressionError("unmix: an endmember is a mixture of the others; leave one of them out")
     names = tuple(f"endmember_{i + 1}" for i in range(number))
     return value_type(image, np.dtype(np.float64)).with_(bands=names)
+
+
+def _unmix_work(types: Sequence[CubeType], args: Mapping[str, Any], pixels: int) -> int:
+    """Bytes of the bands of one time in double precision, and of three copies of the fractions."""
+    return (2 * len(types[0].bands) + 4 * len(args["endmembers"]) + 8) * 8 * pixels
 
 
 def _solution(matrix: Array, sum_to_one: bool) -> tuple[Array, Array]:
@@ -105,6 +110,7 @@ def _best_of_sets(matrix: Array, bands: Sequence[Array], sum_to_one: bool) -> Ar
     "spectral",
     Tile.ARRAY,
     _unmix_rule,
+    work=_unmix_work,
     interpreted="sums over bands are NumPy's loops over planes, in float64",
     example="image.decode().median().unmix(((0.02, 0.05, 0.03, 0.4, 0.2, 0.1), (0.1, 0.12, 0.15, 0.2, 0.3, 0.25)))",
 )
@@ -120,10 +126,12 @@ def unmix(
     endmember_1, endmember_2, ... in their order. `sum_to_one` and `non_negative` hold exactly where asked for. Each time by
     itself; valid where all bands are, and are finite. Raises ExpressionError for endmembers that do not fit.
     """
-    finite = np.isfinite(image.values).all(axis=1)
-    whole = np.asarray(image.full_valid.all(axis=1) & finite)
-    bands = [np.where(whole, image.values[:, band], 0).astype(np.float64) for band in range(image.values.shape[1])]
     matrix = _matrix(endmembers)
-    values = _best_of_sets(matrix, bands, sum_to_one) if non_negative else np.array(_fractions(matrix, bands, sum_to_one))
-    values = settle(np.ascontiguousarray(np.where(whole, values, 0).swapaxes(0, 1)))
-    return Block(values, np.broadcast_to(whole[:, None], values.shape))
+    values = np.zeros((len(image.values), len(endmembers), *image.values.shape[2:]))
+    valid = np.zeros((len(values), 1, *values.shape[2:]), dtype=bool)
+    for time, planes in enumerate(image.values):
+        whole = np.asarray(image.full_valid[time].all(axis=0) & np.isfinite(planes).all(axis=0))
+        bands = [np.where(whole, plane, 0).astype(np.float64) for plane in planes]
+        found = _best_of_sets(matrix, bands, sum_to_one) if non_negative else _fractions(matrix, bands, sum_to_one)
+        values[time], valid[time, 0] = np.where(whole, found, 0), whole
+    return Block(settle(values), np.broadcast_to(valid, values.shape))

@@ -1,10 +1,9 @@
-"""Objects of a scene: statistics of labelled patches, seeds, clusters of pixels, and the cost of getting to a place."""
+"""Objects of a scene: statistics of labelled patches, seeds, and the cost of getting to a place."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,15 +20,12 @@ from esd.space import CubeType
 
 from .neighbours import metric_size, settle, value_type
 from .scenes import Planes, read_scene, scene_work, scikit_image, side_by_side
-from .segments import each_time
 
 __all__: list[str] = []
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 INT = np.dtype(np.int32)
-ITERATIONS = 100
-"""Iterations of k-means at most."""
 
 
 def _reduce_groups(values: Array, valid: Mask, labels: Array, reducer: str) -> tuple[Array, Mask, Array]:
@@ -55,7 +51,7 @@ def _components_rule(image: CubeType, *, reducer: str) -> CubeType:
     return value_type(image, np.dtype(np.float64)).with_(bands=image.bands[:-1])
 
 
-@operator("objects", Tile.GLOBAL, _components_rule, work=scene_work(5))
+@operator("objects", Tile.GLOBAL, _components_rule, work=scene_work(3, 7))
 def reduce_labels(image: Scene, reducer: str) -> Whole:
     """Reduce all bands but the last by the labels of the last; `reduce_connected_components` puts them so."""
     values, valid = read_scene(image, np.float64)
@@ -133,69 +129,6 @@ def seed_grid(image: Scene, size: int = 10, arrangement: str = "square") -> Whol
     return _Seeds(size, arrangement == "hexagon", image.shape[3])
 
 
-def _means(pixels: Array, number: int, rng: np.random.Generator) -> Array:
-    """Return the means of clusters: Lloyd's iterations from k-means++; fewer of them where pixels are as few."""
-    from scipy.cluster.vq import vq
-
-    means = pixels[[rng.integers(len(pixels))]]
-    while len(means) < number:
-        apart = vq(pixels, means)[1] ** 2
-        if not apart.any():
-            return means
-        means = np.concatenate([means, pixels[[rng.choice(len(pixels), p=apart / apart.sum())]]])
-    for _iteration in range(ITERATIONS):
-        labels = vq(pixels, means)[0]
-        count = np.bincount(labels, minlength=number)[:, None]
-        total = np.stack([np.bincount(labels, weights, minlength=number) for weights in pixels.T], axis=1)
-        moved = np.where(count > 0, total / np.maximum(count, 1), means)
-        if np.array_equal(moved, means):
-            break
-        means = moved
-    return means
-
-
-def _clusters(bands: Array, usable: Mask, number: int, seed: int) -> Array:
-    """K-means of the pixels that count; clusters are numbered by the sum of their means, smallest first."""
-    from scipy.cluster.vq import vq
-
-    pixels = np.ascontiguousarray(bands[:, usable].T)
-    spread = pixels.std(axis=0)
-    scaled = pixels / np.where(spread > 0, spread, 1)
-    means = _means(scaled, number, np.random.default_rng(seed))
-    means = means[np.argsort(means.sum(axis=1), kind="stable")]
-    labels = np.zeros(usable.shape, dtype=np.int32)
-    labels[usable] = vq(scaled, means)[0] + 1
-    return labels
-
-
-def _in_cells(bands: Array, usable: Mask, number: int, cell: int, seed: int) -> Array:
-    rows, columns = usable.shape
-    side = cell or max(rows, columns)
-    labels = np.zeros(usable.shape, dtype=np.int32)
-    for top in range(0, rows, side):
-        for left in range(0, columns, side):
-            inside = np.s_[top : top + side, left : left + side]
-            if usable[inside].any():
-                labels[inside] = _clusters(bands[:, *inside], usable[inside], number, seed)
-    return labels
-
-
-def _kmeans_rule(image: CubeType, *, number: int, cell: int, seed: int) -> CubeType:
-    if not 2 <= number <= 1000 or cell < 0 or seed < 0:
-        raise ExpressionError(f"kmeans_segment: number={number} must be 2 to 1000, cell={cell} and seed={seed} 0 or more")
-    return value_type(image, INT).with_(bands=("segments",))
-
-
-@operator("objects", Tile.GLOBAL, _kmeans_rule, work=scene_work(8), example="image.decode().median().kmeans_segment(4)")
-def kmeans_segment(image: Scene, number: int = 8, cell: int = 0, seed: int = 0) -> Whole:
-    """K-means clusters of the pixels of a scene, bands scaled by their spread: band `segments`, int32, 1 to `number`.
-
-    With `cell`, every square cell of as many pixels a side is clustered by itself. Clusters are numbered by the sum of their
-    means. Valid where all bands are, and are finite. Deterministic for a `seed`.
-    """
-    return each_time(image, partial(_in_cells, number=number, cell=cell, seed=seed))
-
-
 def _cost_rule(image: CubeType, *, most: float) -> CubeType:
     if not most > 0:
         raise ExpressionError(f"cumulative_cost: most={most:g} must be above 0")
@@ -204,7 +137,7 @@ def _cost_rule(image: CubeType, *, most: float) -> CubeType:
     return value_type(image, np.dtype(np.float64)).with_(bands=("cumulative_cost",))
 
 
-@operator("objects", Tile.GLOBAL, _cost_rule, work=scene_work(8))
+@operator("objects", Tile.GLOBAL, _cost_rule, work=scene_work(2, 12))
 def cost_from_bands(image: Scene, most: float) -> Whole:
     """Least cost of the first band from where the second is not 0; `cumulative_cost` puts them so."""
     values, valid = read_scene(image)

@@ -52,7 +52,7 @@ def _groups_work(given: Sequence[CubeType], args: Mapping[str, Any], pixels: int
     _groups_rule,
     work=_groups_work,
     interpreted=WHOLE_SERIES,
-    example="image.reduce_groups(((0, 1), (2, 3)), ('2004-01-01', '2004-03-01'), 'max')",
+    example="image.reduce_groups(((0, 1), (1, 2)), ('2004-04-15', '2004-07-15'), 'max')",
 )
 def reduce_groups(image: Block, groups: tuple[Any, ...], labels: tuple[str, ...], reducer: str = "mean") -> Block:
     """Reduce groups of times, given by their positions from 0, to one time each; `labels` are the times of the result.
@@ -119,7 +119,11 @@ def aggregate_temporal(
     return group_times(image, groups, tuple(labels) or tuple(str(start) for start, _end in intervals), reducer)
 
 
-@composite("temporal", openeo="aggregate_temporal_period", example="image.aggregate_period('month', 'max')")
+@composite(
+    "temporal",
+    openeo="aggregate_temporal_period",
+    example="cube.image(2004).select('nir').aggregate_period('season', 'max')",
+)
 def aggregate_period(image: Image, period: str, reducer: str = "mean") -> Image:
     """Reduce the times of each calendar period to one, dated by the period's first day; from the first to the last one.
 
@@ -133,7 +137,7 @@ def aggregate_period(image: Image, period: str, reducer: str = "mean") -> Image:
     return group_times(image, groups, [start(number) for number in every], reducer)
 
 
-@composite("temporal", openeo="climatological_normal", example="image.climatology('month')")
+@composite("temporal", openeo="climatological_normal", example="cube.image(2004).ndvi().climatology('season')")
 def climatology(
     image: Image, period: str = "month", reducer: str = "mean", baseline: tuple[str, ...] | None = None
 ) -> Image:
@@ -159,7 +163,7 @@ def climatology(
     return group_times(image, groups, names, reducer)
 
 
-@composite("temporal", openeo="anomaly", example="image.anomaly(image.climatology('month'), 'month')")
+@composite("temporal", openeo="anomaly", example="image.anomaly(image.climatology('season'), 'season')")
 def anomaly(image: Image, normals: Image, period: str = "month") -> Image:
     """What each time departs from the normal of its period of the year: image - normals, see `climatology`.
 
@@ -176,7 +180,7 @@ def anomaly(image: Image, normals: Image, period: str = "month") -> Image:
     return call("rename_times", departed, image.type.time)
 
 
-@composite("temporal", example="image.moving_window(16.0, 'median')")
+@composite("temporal", example="image.moving_window(100.0, 'mean')")
 def moving_window(image: Image, days: float, reducer: str = "mean") -> Image:
     """Each time reduced together with those at most `days` before and after it; the dates stay.
 

@@ -203,7 +203,7 @@ def _view_rule(image: CubeType, *, x: float, y: float, eye: float, target: float
     return value_type(image, np.dtype(bool))
 
 
-@operator("terrain", Tile.GLOBAL, _view_rule, work=scene_work(20), example="dem.viewshed(500345.0, 5000315.0)")
+@operator("terrain", Tile.GLOBAL, _view_rule, work=scene_work(1, 24), example="dem.viewshed(500345.0, 5000315.0)")
 def viewshed(image: Scene, x: float, y: float, eye: float = 1.75, target: float = 0.0, reach: float = 5000.0) -> Whole:
     """Whether an observer at `x`, `y` (coordinates of the grid) sees a pixel of an elevation model.
 

@@ -92,7 +92,7 @@ def _window(grid: GeoBox, box: Sequence[float], crs: str) -> Region:
     return Region(sides[0], sides[1], sides[2], sides[3]).intersect(region_of(grid))
 
 
-@composite("grid", example="image.clip_to_bounds(10.0, 45.0, 10.1, 45.1)")
+@composite("grid", example="image.clip_to_bounds(14.9999, 45.1535, 15.0015, 45.1545)")
 def clip_to_bounds(image: Image, west: float, south: float, east: float, north: float, crs: str = "EPSG:4326") -> Image:
     """The part of the image whose pixel centres lie in a box of coordinates, WGS 84 degrees or those of `crs`.
 
@@ -153,7 +153,14 @@ def _in_pixels(metres: Array, size: float) -> Array:
     return np.asarray(np.round(metres.astype(np.float64) / size * PARTS) / PARTS)
 
 
-@operator("grid", Tile.FOCAL, _displace_rule, halo=_reach, work=_displace_work)
+@operator(
+    "grid",
+    Tile.FOCAL,
+    _displace_rule,
+    halo=_reach,
+    work=_displace_work,
+    example="image.displace_on_grid(image.pixel_coordinates() * 0 + 12, 30, 30, 60)",
+)
 def displace_on_grid(
     image: Block, field: Block, height: float, width: float, max_offset: float, resampling: str = "bilinear"
 ) -> Block:

@@ -62,12 +62,15 @@ def read_scene(scene: Scene, dtype: npt.DTypeLike | None = None) -> tuple[Array,
     return values, valid
 
 
-def scene_work(copies: int) -> Callable[..., int]:
-    """Return what counts the bytes of a whole image, of its validity, and of as many copies of it in double precision."""
+def scene_work(each: int, once: int) -> Callable[..., int]:
+    """Return what counts the bytes of a whole image and its validity, and what is made of it in double precision.
+
+    `each` planes for every time and band, and `once` as many for the one that is being computed.
+    """
 
     def work(types: Sequence[CubeType], _args: Mapping[str, Any], pixels: int) -> int:
         planes = sum(len(given.time) * len(given.bands) for given in types)
-        return (types[0].dtype.itemsize + 2 + 8 * copies) * planes * pixels
+        return ((types[0].dtype.itemsize + 2 + 8 * each) * planes + 8 * once) * pixels
 
     return work
 
@@ -139,7 +142,7 @@ class _Numbers(Whole):
     "scene",
     Tile.GLOBAL,
     _over_rule,
-    work=scene_work(2),
+    work=scene_work(1, 2),
     example='image.ndvi().median() - image.ndvi().median().over_scene("mean")',
 )
 def over_scene(image: Scene, statistic: str = "mean") -> Whole:
@@ -190,7 +193,7 @@ def _ranks(values: Array, valid: Mask) -> tuple[Array, Mask]:
     return result, counted
 
 
-@operator("scene", Tile.GLOBAL, _equal_rule, work=scene_work(4))
+@operator("scene", Tile.GLOBAL, _equal_rule, work=scene_work(1, 10))
 def histogram_equalize(image: Scene) -> Whole:
     """Share of the pixels of a time and band that are not above each pixel: 0 to 1, float32, exact rather than of bins.
 
@@ -216,7 +219,7 @@ def _matched_rule(image: CubeType) -> CubeType:
     return value_type(image, FLOAT).with_(bands=image.bands[: len(image.bands) // 2])
 
 
-@operator("scene", Tile.GLOBAL, _matched_rule, work=scene_work(3))
+@operator("scene", Tile.GLOBAL, _matched_rule, work=scene_work(2, 10))
 def match_halves(image: Scene) -> Whole:
     """Match the histograms of the first half of the bands to those of the other half; `histogram_match` puts them so."""
     values, valid = read_scene(image)
@@ -258,7 +261,7 @@ def _axes(centred: Array) -> Array:
     return np.asarray(vectors * np.where(largest < 0, -1, 1))
 
 
-@operator("scene", Tile.GLOBAL, _pca_rule, work=scene_work(3), example="image.decode().median().pca(2)")
+@operator("scene", Tile.GLOBAL, _pca_rule, work=scene_work(3, 2), example="image.decode().median().pca(2)")
 def pca(image: Scene, number: int = 3) -> Whole:
     """The first `number` principal components of the bands of all pixels of each time: bands pc1, pc2, ...; float32.
 

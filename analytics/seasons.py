@@ -51,7 +51,14 @@ def _line_work(types: Sequence[CubeType], _args: Mapping[str, Any], pixels: int)
     return fit_work(2, types, pixels)
 
 
-@operator("temporal", Tile.TIME, _trend_rule, work=_line_work, interpreted=WHOLE_SERIES)
+@operator(
+    "temporal",
+    Tile.TIME,
+    _trend_rule,
+    work=_line_work,
+    interpreted=WHOLE_SERIES,
+    example="image.trend_at((0.0, 91.0, 183.0))",
+)
 def trend_at(image: Block, days: tuple[float, ...]) -> Block:
     """Straight line through series at some days; `linear_trend` takes the days from the dates, and says what comes out."""
     from scipy.special import stdtr
@@ -67,7 +74,7 @@ def trend_at(image: Block, days: tuple[float, ...]) -> Block:
     return result([fit.coefficients[0], slope, error, chance], [fit.known, fit.known, told, told])
 
 
-@composite("temporal", example="image.linear_trend().array_element(1)")
+@composite("temporal", example="image.linear_trend()")
 def linear_trend(image: Image) -> Image:
     """Straight line through each series by its dates, least squares: four times "offset", "slope", "standard_error",
     "p_value".
@@ -102,6 +109,7 @@ def _harmonic_rule(image: CubeType, *, days: tuple[float, ...], n: int, period: 
     _harmonic_rule,
     interpreted=WHOLE_SERIES,
     work=lambda types, args, pixels: fit_work(columns_of(args), types, pixels),
+    example="image.harmonics_at((0.0, 91.0, 183.0), 0)",
 )
 def harmonics_at(image: Block, days: tuple[float, ...], n: int = 1, period: float = YEAR) -> Block:
     """Harmonics through series at some days since 1970; `harmonic_fit` takes the days from the dates."""
@@ -111,7 +119,7 @@ def harmonics_at(image: Block, days: tuple[float, ...], n: int = 1, period: floa
     return result([*fit.coefficients, error], [fit.known] * (columns.shape[1] + 1))
 
 
-@composite("temporal", openeo="fit_curve", example="image.harmonic_fit(1)")
+@composite("temporal", openeo="fit_curve", example="cube.image(2004).select('nir').harmonic_fit(1)")
 def harmonic_fit(image: Image, n: int = 1, period: float = YEAR) -> Image:
     """Harmonic regression of each series, least squares: a constant, a trend a year, and `n` pairs of cosine and sine.
 
@@ -145,7 +153,7 @@ def _predict_rule(model: CubeType, *, days: tuple[float, ...], labels: tuple[str
     Tile.TIME,
     _predict_rule,
     interpreted=WHOLE_SERIES,
-    example="image.harmonic_fit(1).harmonics_on((11000.0,), ('2000-02-13',))",
+    example="cube.image(2004).select('nir').harmonic_fit(1).harmonics_on((1643.0,), ('2004-07-01',))",
 )
 def harmonics_on(model: Block, days: tuple[float, ...], labels: tuple[str, ...], period: float = YEAR) -> Block:
     """Values of a harmonic model on days since 1970, named by `labels`; `predict_harmonic` takes them from dates."""
@@ -159,7 +167,11 @@ def harmonics_on(model: Block, days: tuple[float, ...], labels: tuple[str, ...],
     return Block(out, np.ascontiguousarray(np.broadcast_to(known, out.shape)))
 
 
-@composite("temporal", openeo="predict_curve", example="image.harmonic_fit(1).predict_harmonic(('2006-07-01',))")
+@composite(
+    "temporal",
+    openeo="predict_curve",
+    example="cube.image(2004).select('nir').harmonic_fit(1).predict_harmonic(('2004-07-01', '2005-07-01'))",
+)
 def predict_harmonic(model: Image, dates: tuple[str, ...], period: float = YEAR) -> Image:
     """The values of a model of `harmonic_fit` on some ISO dates, with the period that it was fitted with; float64.
 
@@ -197,7 +209,9 @@ def _lowest(values: Array, usable: Array) -> Array:
     return np.where(usable, values, np.inf).min(axis=0)
 
 
-@operator("temporal", Tile.TIME, _season_rule, interpreted=WHOLE_SERIES)
+@operator(
+    "temporal", Tile.TIME, _season_rule, interpreted=WHOLE_SERIES, example="image.ndvi().season_at((106.0, 197.0, 289.0))"
+)
 def season_at(image: Block, days: tuple[float, ...], share: float = 0.2) -> Block:
     """Start, peak and end of the season of series at some days; `phenology` takes the days from the dates, and explains."""
     known = finite(image.values, image.full_valid)
@@ -216,7 +230,7 @@ def season_at(image: Block, days: tuple[float, ...], share: float = 0.2) -> Bloc
     return result(planes, [some & told for told in whole])
 
 
-@composite("temporal", example="image.ndvi().phenology()")
+@composite("temporal", example="cube.image(2004).ndvi().phenology()")
 def phenology(image: Image, share: float = 0.2) -> Image:
     """When the season starts, peaks and ends: times "start", "peak", "end", "length", "base", "maximum", "amplitude".
 
@@ -240,7 +254,12 @@ def _forma_rule(image: CubeType, *, window: int) -> CubeType:
 
 
 @operator(
-    "temporal", Tile.TIME, _forma_rule, interpreted=WHOLE_SERIES, work=_line_work, example="image.ndvi().forma_trend(6)"
+    "temporal",
+    Tile.TIME,
+    _forma_rule,
+    interpreted=WHOLE_SERIES,
+    work=_line_work,
+    example="cube.image(2004).ndvi().forma_trend()",
 )
 def forma_trend(image: Block, window: int = 6) -> Block:
     """Trends by which FORMA tells clearing of forest: three times "long", "short" and "t_value", float64.

@@ -100,13 +100,13 @@ def _snic(bands: Array, usable: Mask, size: int, compactness: float, connectivit
     return by_first_pixel(np.maximum(np.array(taken), 0))
 
 
-@operator("objects", Tile.GLOBAL, _snic_rule, work=scene_work(60), example="image.decode().median().snic(5, 0.1)")
+@operator("objects", Tile.GLOBAL, _snic_rule, work=scene_work(14, 40), example="image.decode().median().snic(5, 0.1)")
 def snic(image: Scene, size: int = 10, compactness: float = 0.1, connectivity: int = 8) -> Whole:
     """Superpixels of about `size` x `size` pixels by simple non-iterative clustering: band `segments`, int32.
 
     `compactness` is the difference of bands that weighs as much as `size` pixels of distance: larger ones make rounder
     segments. Every segment is connected (4 or 8 neighbours); pixels that no segment reaches are 0. Pixels are
-    taken one by one, in Python: about a minute for a million. Source: Achanta and Suesstrunk (2017).
+    taken one by one, in Python: about half a minute for a million. Source: Achanta and Suesstrunk (2017).
     """
     return each_time(image, partial(_snic, size=size, compactness=compactness, connectivity=connectivity))
 
@@ -125,7 +125,7 @@ def _felzenszwalb_rule(image: CubeType, *, scale: float, sigma: float, smallest:
     return _segments_type(image)
 
 
-@operator("objects", Tile.GLOBAL, _felzenszwalb_rule, work=scene_work(24), example="image.ndvi().median().felzenszwalb()")
+@operator("objects", Tile.GLOBAL, _felzenszwalb_rule, work=scene_work(4, 40), example="image.ndvi().median().felzenszwalb()")
 def felzenszwalb(image: Scene, scale: float = 1.0, sigma: float = 0.8, smallest: int = 20) -> Whole:
     """Segments by Felzenszwalb and Huttenlocher's graph: band `segments`, int32, by scikit-image.
 
@@ -151,7 +151,7 @@ def _flood_rule(image: CubeType, *, connectivity: int) -> CubeType:
     return _segments_type(image)
 
 
-@operator("objects", Tile.GLOBAL, _flood_rule, work=scene_work(6))
+@operator("objects", Tile.GLOBAL, _flood_rule, work=scene_work(3, 4))
 def watershed_on_bands(image: Scene, connectivity: int) -> Whole:
     """Watershed of the first band from the markers of the second; `watershed` puts them so."""
     return each_time(image, partial(_watershed, connectivity=connectivity))
@@ -200,7 +200,7 @@ def _grow_rule(image: CubeType, *, tolerance: float, connectivity: int) -> CubeT
     return _segments_type(image)
 
 
-@operator("objects", Tile.GLOBAL, _grow_rule, work=scene_work(6))
+@operator("objects", Tile.GLOBAL, _grow_rule, work=scene_work(3, 6))
 def region_grow_on_bands(image: Scene, tolerance: float, connectivity: int) -> Whole:
     """Regions of the first band grown from the seeds of the second; `region_grow` puts them so."""
     return each_time(image, partial(_region_grow, tolerance=tolerance, connectivity=connectivity))

@@ -91,9 +91,8 @@ def _local_polynomial(values: Array, counted: Mask, first: int, window: int, ord
 
 
 def _savgol_work(types: Sequence[CubeType], args: Mapping[str, Any], pixels: int) -> int:
-    order = args.get("order", MOST_ORDERS)
-    planes = len(types[0].bands)
-    return pixels * 8 * planes * (3 * len(types[0].time) + (order + 1) * (order + 4) + 6)
+    order, planes = args["order"], len(types[0].bands)
+    return pixels * 8 * planes * (4 * len(types[0].time) + (order + 1) * (order + 4) + 6)
 
 
 @operator(
@@ -134,6 +133,10 @@ def _whittaker_rule(image: CubeType, *, smoothness: float, order: int) -> CubeTy
     return _like(image)
 
 
+def _whittaker_work(types: Sequence[CubeType], args: Mapping[str, Any], pixels: int) -> int:
+    return pixels * 8 * len(types[0].bands) * ((args["order"] + 5) * len(types[0].time) + 8)
+
+
 def _penalty(times: int, order: int) -> Array:
     """Return the diagonals, from the main one up, of the square of the matrix of differences: [order + 1, times]."""
     differences = np.diff(np.eye(times), order, axis=0)
@@ -145,7 +148,7 @@ def _penalty(times: int, order: int) -> Array:
     "temporal",
     Tile.TIME,
     _whittaker_rule,
-    work=_savgol_work,
+    work=_whittaker_work,
     interpreted=WHOLE_SERIES,
     example="image.ndvi().whittaker_time(10.0)",
 )

@@ -22,7 +22,7 @@ from esd.operator import Tile, operator
 from esd.space import CubeType
 
 from .focal import radius_of
-from .neighbours import check_window, offsets, value_type
+from .neighbours import check_window, offsets, settle, value_type
 
 __all__ = ["METRICS"]
 
@@ -84,14 +84,30 @@ def _check_metric(name: str, metric: str) -> None:
         raise ExpressionError(f"{name}: metric={metric!r} is not one of {', '.join(METRICS)}")
 
 
-def _numbers(image: Block) -> tuple[list[Array], Mask]:
-    """Return the bands [time, y, x] in float64, 0 where a pixel is not whole, and where it is."""
-    whole: Mask = np.asarray(image.full_valid.all(axis=1))
-    return [np.where(whole, image.values[:, band], 0).astype(np.float64) for band in range(image.values.shape[1])], whole
+def _numbers(image: Block, time: int) -> tuple[list[Array], Mask]:
+    """Return the bands [y, x] of a time in float64, 0 where a pixel is not whole, and where it is; one time serves all."""
+    place = time if len(image.values) > 1 else 0
+    whole: Mask = np.asarray(image.full_valid[place].all(axis=0))
+    return [np.where(whole, plane, 0).astype(np.float64) for plane in image.values[place]], whole
 
 
-def _as_band(found: Array, known: Mask) -> Block:
-    return Block(np.where(known, found, 0)[:, None], known[:, None])
+def _compared(metric: str, a: Block, b: Block | Vectors) -> Block:
+    """Compare the spectra of an image with those of another, or with one, time by time."""
+    times = max(len(a.values), len(b.values) if isinstance(b, Block) else 1)
+    values, valid = np.zeros((times, 1, *a.values.shape[2:])), np.zeros((times, 1, *a.values.shape[2:]), dtype=bool)
+    for time in range(times):
+        bands, whole = _numbers(a, time)
+        others, their = _numbers(b, time) if isinstance(b, Block) else (b, np.array(True))
+        with np.errstate(invalid="ignore"):  # of infinite values
+            found, known = DISTANCES[metric](bands, others)
+        valid[time, 0] = whole & their & known
+        values[time, 0] = np.where(valid[time, 0], found, 0)
+    return Block(settle(values), valid)
+
+
+def _compared_work(types: Sequence[CubeType], _args: Mapping[str, Any], pixels: int) -> int:
+    """Bytes of the bands of one time in double precision, and of what a metric makes of them."""
+    return (6 * max(len(given.bands) for given in types) + 8) * 8 * pixels
 
 
 def _one_band(image: CubeType) -> CubeType:
@@ -113,6 +129,7 @@ def _reference_rule(image: CubeType, *, reference: tuple[float, ...], metric: st
     "spectral",
     Tile.ARRAY,
     _reference_rule,
+    work=_compared_work,
     interpreted=SPECTRA,
     example="image.decode().median().spectral_distance((0.05, 0.08, 0.06, 0.4, 0.2, 0.1))",
 )
@@ -122,10 +139,7 @@ def spectral_distance(image: Block, reference: tuple[float, ...], metric: str = 
     `metric` is sam (radians), sid, sed or emd. Valid where all bands are, and the metric is defined: not for sam of a zero
     vector, nor for sid of numbers that are not above 0, nor for emd of a sum of 0.
     """
-    bands, whole = _numbers(image)
-    with np.errstate(invalid="ignore"):  # of infinite values
-        found, known = DISTANCES[metric](bands, [np.array(float(number)) for number in reference])
-    return _as_band(found, whole & known)
+    return _compared(metric, image, [np.array(float(number)) for number in reference])
 
 
 def _pair_rule(a: CubeType, b: CubeType, *, metric: str) -> CubeType:
@@ -139,6 +153,7 @@ def _pair_rule(a: CubeType, b: CubeType, *, metric: str) -> CubeType:
     "spectral",
     Tile.ARRAY,
     _pair_rule,
+    work=_compared_work,
     interpreted=SPECTRA,
     example="cube.image(2000).decode().median().spectral_distance_between(cube.image(2005).decode().median())",
 )
@@ -147,10 +162,7 @@ def spectral_distance_between(a: Block, b: Block, metric: str = "sam") -> Block:
 
     `metric` and validity as in `spectral_distance`. Raises BandError where the images have different numbers of bands.
     """
-    (one, own), (other, their) = _numbers(a), _numbers(b)
-    with np.errstate(invalid="ignore"):  # of infinite values
-        found, known = DISTANCES[metric](one, other)
-    return _as_band(found, own & their & known)
+    return _compared(metric, a, b)
 
 
 @composite("spectral", example="image.decode().median().spectral_angle((0.05, 0.08, 0.06, 0.4, 0.2, 0.1))")
@@ -170,7 +182,7 @@ def _morphology_rule(image: CubeType, *, metric: str, radius: int, shape: str) -
 
 def _morphology_work(types: Sequence[CubeType], _args: Mapping[str, Any], pixels: int) -> int:
     """Bytes of a time's bands in double precision: as they are, their mean, those of one place, and what a metric needs."""
-    return (6 * len(types[0].bands) + 6) * 8 * pixels
+    return (10 * len(types[0].bands) + 10) * 8 * pixels + 2 * len(types[0].bands) * len(types[0].time) * pixels
 
 
 def _cut(plane: Array, radius: int, down: int, right: int) -> Array:
@@ -194,12 +206,12 @@ def _chosen(bands: Vectors, whole: Mask, metric: str, radius: int, shape: str, f
 
 def _extreme(image: Block, metric: str, radius: int, shape: str, farthest: bool) -> Block:
     finite = np.isfinite(image.values).all(axis=1, keepdims=True)
-    bands, whole = _numbers(Block(image.values, image.full_valid & finite))
+    finite_image = Block(image.values, image.full_valid & finite)
     times, number, rows, columns = image.values.shape
     values = np.zeros((times, number, rows - 2 * radius, columns - 2 * radius), dtype=image.values.dtype)
     valid = np.zeros((times, 1, *values.shape[2:]), dtype=bool)
     for time in range(times):
-        place, known = _chosen([band[time] for band in bands], whole[time], metric, radius, shape, farthest)
+        place, known = _chosen(*_numbers(finite_image, time), metric, radius, shape, farthest)
         for step, (down, right) in enumerate(offsets(radius, shape)):
             taken = known & (place == step)
             for band in range(number):

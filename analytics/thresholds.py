@@ -88,7 +88,7 @@ def _best_split(counts: Array, low: float, high: float) -> float:
     return float(centres[int(np.argmax(below * above * apart**2))])
 
 
-@operator("change", Tile.GLOBAL, _otsu_rule, work=_otsu_work, example="image.ndvi().median() > image.ndvi().median().otsu()")
+@operator("change", Tile.GLOBAL, _otsu_rule, work=_otsu_work, example="nir.otsu()")
 def otsu(image: Scene, bins: int = 256) -> Whole:
     """Otsu's threshold of each time and band, the same at every pixel: it parts the numbers of the whole grid into two.
 

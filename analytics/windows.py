@@ -90,7 +90,14 @@ def _to_bands_rule(image: CubeType, *, radius: int, shape: str) -> CubeType:
     return value_type(image).with_(bands=tuple(f"{band}_{down}_{right}" for band in image.bands for down, right in around))
 
 
-@operator("focal", Tile.FOCAL, _to_bands_rule, halo=radius_of, example="image.ndvi().median().neighborhood_to_bands(1)")
+@operator(
+    "focal",
+    Tile.FOCAL,
+    _to_bands_rule,
+    halo=radius_of,
+    work=plane_work,
+    example="image.ndvi().median().neighborhood_to_bands(1)",
+)
 def neighborhood_to_bands(image: Block, radius: int = 1, shape: str = "square") -> Block:
     """The pixels of the window as bands: <band>_<down>_<right>, band by band, row by row; each valid where its pixel is."""
     times, bands, rows, columns = (length - 2 * radius * (axis > 1) for axis, length in enumerate(image.values.shape))

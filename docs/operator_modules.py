@@ -9,6 +9,7 @@ file differs.
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ FILE = Path(__file__).parent.parent / "analytics" / "declared_in.py"
 HEAD = '''"""Which module declares an operator. Made by `docs/operator_modules.py`; not to be edited."""
 
 '''
+TAIL = """MODULES = {name: line.partition(":")[0] for line in NAMES.splitlines() for name in line.split()[1:]}
+"""
 
 
 class Watched(dict[str, operator.Operator]):
@@ -47,8 +50,14 @@ def declaring_modules() -> dict[str, str]:
 
 def page() -> str:
     """Return the file's text, formatted as the repository is."""
-    rows = "".join(f'    "{name}": "{module}",\n' for name, module in declaring_modules().items())
-    return f"{HEAD}MODULES = {{\n{rows}}}\n"
+    names: dict[str, list[str]] = {}
+    for name, module in declaring_modules().items():
+        names.setdefault(module, []).append(name)
+    rows = [
+        f"{module}: {line}" for module, declared in sorted(names.items()) for line in textwrap.wrap(" ".join(declared), 100)
+    ]
+    table = "\n".join(rows)
+    return f'{HEAD}NAMES = """\\\n{table}\n"""\n{TAIL}'
 
 
 def main() -> None:

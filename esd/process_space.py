@@ -13,6 +13,7 @@ from .errors import EsdError, ProcessGraphError
 from .grid import Region, same_crs, sub_geobox
 from .image import Image, call, from_array
 from .process_declare import Cube, process
+from .process_regrid import METHODS
 from .process_values import DataCube, as_cube
 
 if TYPE_CHECKING:
@@ -175,13 +176,12 @@ def _reduce_spatial(graph: Context, data: Cube, reducer: Any, context: Any = Non
 
 @process("resample_cube_spatial")
 def _resample_cube_spatial(_graph: Context, data: Cube, target: Cube, method: str = "near") -> DataCube:
-    """Put a cube on the grid of another: `near` or `bilinear`."""
-    methods = {"near": "nearest", "bilinear": "bilinear"}
-    if method not in methods:
-        raise ProcessGraphError(f"method={method!r} is not one of {', '.join(methods)}")
+    """Put a cube on the grid of another: `near`, `bilinear` or `cubic`."""
+    if method not in METHODS:
+        raise ProcessGraphError(f"method={method!r} is not one of {', '.join(METHODS)}")
     if same_crs(grid_of(data), grid_of(target)) and grid_of(data) == grid_of(target):
         return data
-    image = data.full.reproject_to(grid_of(target), methods[method])
+    image = data.full.reproject_to(grid_of(target), METHODS[method])
     labels = {axis: _spatial(target, axis) for axis in ("x", "y")}
     return DataCube(image, tuple(replace(d, labels=labels.get(d.axis, d.labels)) for d in data.dimensions))
 

@@ -121,6 +121,7 @@ MADE: dict[str, Callable[[Image], Image]] = {
     "ewma_at": lambda series: series.ewma_at(tuple(float(day) for day in range(36)), 20.0, 1),
     "disturbance_at": lambda series: series["nir"].landtrendr(2).disturbance_at(tuple(float(day) for day in range(36))),
     "greatest_disturbance": lambda series: series["nir"].landtrendr(2).greatest_disturbance(),
+    "mad_variates": lambda series: series["nir"].mad(series["red"], 1),
     "landtrendr": lambda series: series["nir"].landtrendr(2, fewest=5),
     "landtrendr_fit": lambda series: series.landtrendr_fit(series["nir"].landtrendr(2)),
     "segments_at": lambda series: series["nir"].segments_at(tuple(float(day) for day in range(36)), 2),

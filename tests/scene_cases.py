@@ -45,6 +45,7 @@ TILINGS: dict[str, Callable[[], Image]] = {
     "correlate": lambda: odd_noise(ROWS, COLUMNS).correlate(KERNEL),
     "zero_crossing": lambda: odd_noise(ROWS, COLUMNS).laplacian().zero_crossing(),
     "frost_filter": lambda: noise(ROWS, COLUMNS).frost_filter(3),
+    "refined_lee": lambda: odd_noise(ROWS, COLUMNS).refined_lee(3.0),
     "lee_filter": lambda: noise(ROWS, COLUMNS).lee_filter(2, 4.0),
     "gabor": lambda: noise(ROWS, COLUMNS, share=0.001).gabor(0.3, 30.0),
     "focal_range": lambda: odd_noise(ROWS, COLUMNS).focal_range(2, "circle"),
@@ -79,6 +80,7 @@ TILINGS: dict[str, Callable[[], Image]] = {
     ),
     "seed_grid": lambda: noise(ROWS, COLUMNS).seed_grid(17, "hexagon"),
     "kmeans_segment": lambda: odd_noise(*SMALL).kmeans_segment(4, 40),
+    "gmeans_segment": lambda: odd_noise(*SMALL).gmeans_segment(6),
     "cost_from_bands": lambda: noise(ROWS, COLUMNS).cumulative_cost(blobs(ROWS, COLUMNS, level=0.95)),
     "fill_minima": lambda: hills(ROWS, COLUMNS).fill_minima(),
     "accumulate_flow": lambda: hills(ROWS, COLUMNS).fill_minima().flow_accumulation(),
@@ -90,7 +92,7 @@ TILINGS: dict[str, Callable[[], Image]] = {
 WHOLES = (
     *("over_scene", "histogram_equalize", "match_halves", "pca", "canny", "hough_lines", "skeletonize", "medial_axis"),
     *("snic", "felzenszwalb", "watershed_on_bands", "region_grow_on_bands", "reduce_labels", "seed_grid"),
-    *("kmeans_segment", "cost_from_bands", "fill_minima", "accumulate_flow", "viewshed"),
+    *("kmeans_segment", "gmeans_segment", "cost_from_bands", "fill_minima", "accumulate_flow", "viewshed"),
 )
 """Those whose kernel takes a scene."""
 

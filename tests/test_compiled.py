@@ -6,6 +6,7 @@ import os
 import random
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,6 +129,28 @@ def test_code_is_compiled_once_for_a_structure_and_kept_between_processes(
     monkeypatch.setattr(jit, "_object_code", lambda _text: pytest.fail("compiled again"))
     image = leaf(rng, 30, 30, "f4")
     ((image - 0.123) / (image + 0.123)).compute()
+
+
+def test_kernels_are_bounded_and_those_in_use_live_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mappings() -> int:
+        return len(Path("/proc/self/maps").read_text().splitlines())
+
+    monkeypatch.setenv("ESD_TIER", "compiled")
+    monkeypatch.setattr(jit, "_KERNELS", {})
+    monkeypatch.setattr(jit, "MOST_KERNELS", 8)
+    grid = geobox_from_bounds(0, 0, 64 * 30, 64 * 30, "EPSG:32633", 30)
+    values = np.random.default_rng(3).random((64, 64), dtype=np.float32)
+    image = esd.from_array(values, grid)
+    kept = Program(optimize(lower(image.reduce_all("sum").expr)), region_of(grid))
+    first = kept().values.tobytes()
+    for round_ in range(3):
+        for number in range(24):
+            (image * (number + 0.5) + image / (round_ + 2.5)).compute()
+        assert len(jit._KERNELS) <= 8
+        if round_ == 0:
+            before = mappings()
+    assert mappings() < before + 24
+    assert kept().values.tobytes() == first
 
 
 def test_the_first_answer_does_not_wait_for_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

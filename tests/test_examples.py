@@ -14,10 +14,12 @@ from esd.analytics import (
     indices,
     mixtures,
     objects,
+    pixel_clusters,
     rays,
     scenes,
     segments,
     smoothing,
+    speckle,
     spectra,
 )
 from esd.analytics import windows as windows_of_pixels
@@ -25,7 +27,22 @@ from esd.cube import Cube
 from esd.image import Image
 
 MODULES = (
-    *(colors, edges, filters, flow, indices, mixtures, objects, rays, scenes, segments, smoothing, spectra),
+    *(
+        colors,
+        edges,
+        filters,
+        flow,
+        indices,
+        mixtures,
+        objects,
+        pixel_clusters,
+        rays,
+        scenes,
+        segments,
+        smoothing,
+        speckle,
+        spectra,
+    ),
     windows_of_pixels,
 )
 EXAMPLES = {

@@ -169,3 +169,41 @@ def test_bad_arguments_are_named(build: Callable[[Image], Image], reason: str) -
     with pytest.raises(ExpressionError, match=reason) as refused:
         build(noise(8, 8))
     assert "\n" not in str(refused.value)
+
+
+def refined_by_hand(given: np.ndarray, valid: np.ndarray, looks: float, y: int, x: int) -> float:
+    """The refined filter at one pixel, step by step."""
+
+    def numbers(places: list[tuple[int, int]]) -> np.ndarray:
+        inside = [(r, c) for r, c in places if 0 <= r < given.shape[0] and 0 <= c < given.shape[1] and valid[r, c]]
+        return np.array([given[place] for place in inside], dtype=float)
+
+    def mean_around(row: int, column: int) -> float:
+        found = numbers([(row + r, column + c) for r in (-1, 0, 1) for c in (-1, 0, 1)])
+        return float(found.mean()) if len(found) else 0.0
+
+    middle = mean_around(y, x)
+    pairs = [((0, 1), (0, -1)), ((1, 1), (-1, -1)), ((1, 0), (-1, 0)), ((1, -1), (-1, 1))]
+    means = {side: mean_around(y + 2 * side[0], x + 2 * side[1]) for pair in pairs for side in pair}
+    one, other = max(pairs, key=lambda pair: abs(means[pair[0]] - means[pair[1]]))
+    side = other if abs(means[other] - middle) < abs(means[one] - middle) else one
+    half = [(r, c) for r in range(-3, 4) for c in range(-3, 4) if r * side[0] + c * side[1] >= 0]
+    found = numbers([(y + r, x + c) for r, c in half])
+    change = found.var() / found.mean() ** 2
+    weight = np.clip((1 - 1 / looks / change) / (1 + 1 / looks), 0, 1) if change > 0 else 0.0
+    return float(found.mean() + weight * (given[y, x] - found.mean()))
+
+
+def test_the_refined_filter_looks_at_the_pixels_side_of_an_edge() -> None:
+    image = noise(30, 31)
+    given, valid = plane(image)
+    found, found_valid = plane(image.lee_filter(looks=4.0, method="refined_lee"))
+    assert np.array_equal(found_valid, valid)
+    for y, x in np.argwhere(valid):
+        assert np.isclose(found[y, x], refined_by_hand(given, valid, 4.0, y, x), rtol=1e-6)
+    rng = np.random.default_rng(6)
+    step = np.where(np.arange(40) < 20, 1.0, 4.0) * np.ones((40, 1))
+    speckled = esd.from_array(step * rng.gamma(16, 1 / 16, step.shape), grid(40, 40))
+    inside = np.s_[5:-5, 17:23]
+    refined, plain = (plane(speckled.lee_filter(3, 16.0, method))[0] for method in ("refined_lee", "lee"))
+    assert np.abs(refined - step)[inside].mean() < np.abs(plain - step)[inside].mean()

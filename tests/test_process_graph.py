@@ -43,7 +43,7 @@ def objects(codec: Codec) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(60, 72)).astype(np.float32)
     return {
-        "classifier": train_classifier(vectors, np.repeat(["a", "b"], 30), "prototype", codec=codec),
+        "classifier": train_classifier(vectors, np.repeat(["a", "b"], 30), "logistic", codec=codec),
         "regressor": train_regressor(vectors, vectors[:, 0], codec=codec),
     }
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 from sample_images import classes, grid, noise, odd_noise, plane
+from scene_cases import TILINGS, WHOLES
 from scipy import stats
 from skimage import exposure
 from sklearn.decomposition import PCA
 
 import esd
+from esd.engine.execute import evaluate
+from esd.engine.lower import infer, lower
 from esd.engine.plan import make_plan
+from esd.engine.scene import Scene
 from esd.errors import ExpressionError, GridError, MemoryLimitError
+from esd.expr import postorder
+from esd.grid import region_of
 from esd.image import Image
 
 ROWS, COLUMNS = 60, 53
@@ -132,6 +140,24 @@ def test_clusters_that_lie_in_space_are_found() -> None:
     assert hot[18, 18] > 5
     assert hot[35, 35] < 2
     assert plane(image.local_moran(2))[0][18, 18] > 1
+
+
+@pytest.mark.parametrize("name", WHOLES)
+def test_no_more_memory_is_taken_than_was_planned(name: str) -> None:
+    node = lower(TILINGS[name]().expr)
+    node = next(each for each in postorder(node) if each.op == name)
+    declared, given = esd.get_operator(name), infer(node.src[0])
+    area = region_of(given.grid)  # type: ignore[arg-type]  # an image in memory has a grid
+    block = evaluate(node.src[0], area)
+    run = partial(declared.kernel, Scene(given, lambda: iter([(area, block)])), **node.args)  # type: ignore[arg-type]
+    run()  # imports what it needs
+    tracemalloc.start()
+    run()
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    rows, columns = given.grid.shape  # type: ignore[union-attr]  # as above
+    planned = declared.work((given,), node.args, rows * columns) if declared.work else 0
+    assert taken <= planned + 64 * 1024
 
 
 def test_the_plan_counts_the_scene() -> None:

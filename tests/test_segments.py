@@ -134,6 +134,21 @@ def test_kmeans_finds_classes_and_works_in_cells() -> None:
     assert np.unique(raster.values[raster.valid]).tolist() == [1, 2, 3, 4, 5]
 
 
+def test_gmeans_finds_how_many_clusters_there_are() -> None:
+    rng = np.random.default_rng(4)
+    truth = rng.integers(0, 4, (ROWS, COLUMNS))
+    centres = np.array([[0, 0, 6, 6], [0, 6, 0, 7]])
+    values = centres[:, truth] + rng.normal(0, 0.7, (2, ROWS, COLUMNS))
+    image = esd.from_array(values, grid(ROWS, COLUMNS), ("a", "b"))
+    found = plane(image.gmeans_segment())[0]
+    assert adjusted_rand_score(found.ravel(), truth.ravel()) > 0.99
+    assert found.max() == 4
+    assert plane(image.gmeans_segment(3))[0].max() == 3
+    assert plane((image * 0).gmeans_segment())[0].max() == 1
+    one = esd.from_array(rng.normal(size=(ROWS, COLUMNS)), grid(ROWS, COLUMNS))
+    assert plane(one.gmeans_segment())[0].max() == 1
+
+
 REDUCERS: dict[str, Callable[[np.ndarray], float]] = {
     "mean": np.mean,
     "median": np.median,
@@ -209,7 +224,8 @@ REFUSED: list[tuple[Callable[[Image], Image], str]] = [
     (lambda i: i.region_grow(i, 1.0), "holds no labels"),
     (lambda i: i.seed_grid(1), "size=1"),
     (lambda i: i.seed_grid(5, "random"), "arrangement='random'"),
-    (lambda i: i.kmeans_segment(1), "number=1"),
+    (lambda i: i.kmeans_segment(1), "1 clusters must be 2"),
+    (lambda i: i.gmeans_segment(5, -1), "cell=-1"),
     (lambda i: i.reduce_connected_components(i, "mean"), "one band of integers"),
     (lambda i: i.reduce_connected_components(i.seed_grid(3), "medium"), "no reducer 'medium'"),
     (lambda i: i.cumulative_cost(i.seed_grid(3), 0.0), "most=0"),

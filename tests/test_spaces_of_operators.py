@@ -127,6 +127,11 @@ def assert_same(found: Block, expected: Block, close: bool = False) -> None:
         assert np.array_equal(found.values[known], expected.values[known], equal_nan=expected.values.dtype.kind == "f")
 
 
+def wants_embeddings(image: Image) -> bool:
+    """Tell whether operators on vectors are what an operator is written as."""
+    return any(esd.get_operator(node.op).space is Space.EMBEDDING for node in postorder(image.lowered))
+
+
 def elementary(image: Image) -> bool:
     return any(node.op in ELEMENTARY for node in postorder(image.lowered))
 
@@ -148,7 +153,12 @@ def test_embeddings_of_codes_are_computed_with_as_numbers_are(name: str, spaces:
 @pytest.mark.parametrize("name", PLAIN)
 def test_decoded_codes_are_computed_with_as_numbers_are(name: str, spaces: Spaces) -> None:
     expected = accepted(name, spaces.decoded)
-    found = accepted(name, [image.decode() for image in spaces.coded])
+    decoded = [image.decode() for image in spaces.coded]
+    if expected is not None and expected[0] == "whole" and wants_embeddings(expected[1]):
+        with pytest.raises(SpaceError, match="needs embedding, got reflectance"):
+            call_on(name, decoded, FORMS[0][1])
+        return
+    found = accepted(name, decoded)
     assert (found is None) == (expected is None)
     if found is not None and expected is not None:
         assert found[0] == expected[0]

@@ -61,6 +61,7 @@ CASES: dict[str, Callable[[], Image]] = {
     "remove_small": lambda: blobs(ROWS, COLUMNS).remove_small(30),
     "fill_holes": lambda: blobs(ROWS, COLUMNS, level=0.4).fill_holes(),
     "distance_transform": lambda: blobs(ROWS, COLUMNS, level=0.9).distance_transform(),
+    "mad_coefficients": lambda: noise(ROWS, COLUMNS).mad(noise(ROWS, COLUMNS, seed=5) + noise(ROWS, COLUMNS), 2),
     "otsu": lambda: odd_noise(ROWS, COLUMNS).otsu(),
     "slope_on_grid": lambda: odd_noise(ROWS, COLUMNS).slope(),
     "aspect_on_grid": lambda: odd_noise(ROWS, COLUMNS).aspect(),

@@ -52,7 +52,7 @@ class Kernel:
         result = (ctypes.c_void_p * 1)()
         call, first, out = self._call, ctypes.addressof(pointers), ctypes.addressof(result)
 
-        def run(address: int, _kept: object = pointers) -> None:
+        def run(address: int, _kept: object = (self, pointers)) -> None:
             result[0] = address
             call(first, out, count)
 
@@ -174,8 +174,17 @@ def _object_code(text: str) -> bytes:
 
 _POOL: ThreadPoolExecutor | None = None
 _KERNELS: dict[str, Future[Kernel]] = {}
-_ASKED_ONCE: set[str] = set()
+"""Those asked for last come last."""
+MOST_KERNELS = 4096
+"""Kernels that are kept: each takes mappings of memory, of which a process has 65,530 on Linux, and dies without."""
+_ASKED_ONCE: dict[str, None] = {}
 _REGISTER = threading.Lock()
+
+
+def _bounded(kept: dict[str, Any]) -> None:
+    """Forget what was put in first; a kernel that is still in use lives on with who uses it."""
+    while len(kept) > MOST_KERNELS:
+        kept.pop(next(iter(kept)))
 
 
 def schedule(key: str, build: Callable[[], Kernel], waiting: bool) -> Future[Kernel] | None:
@@ -188,9 +197,12 @@ def schedule(key: str, build: Callable[[], Kernel], waiting: bool) -> Future[Ker
     with _REGISTER:
         if key not in _KERNELS:
             if not waiting and key not in _ASKED_ONCE:
-                _ASKED_ONCE.add(key)
+                _ASKED_ONCE[key] = None
+                _bounded(_ASKED_ONCE)
                 return None
             if _POOL is None:
                 _POOL = ThreadPoolExecutor(1, thread_name_prefix="esd-compile")
             _KERNELS[key] = _POOL.submit(build)
+            _bounded(_KERNELS)
+        _KERNELS[key] = _KERNELS.pop(key)
         return _KERNELS[key]
