@@ -235,7 +235,7 @@ def test_regressors_equal_themselves_on_dequantized_codes(method: str, spaces: S
     kernel = esd.get_operator("regress").kernel
     assert kernel is not None
     assert_same(computed(esd.call("regress", spaces.coded[0], regressor)), kernel(spaces.vectors[0], regressor=regressor))
-    with pytest.raises(SpaceError, match="^regress: needs embedding"):
+    with pytest.raises(SpaceError, match=r"^regress: needs embedding"):
         esd.call("regress", spaces.coded[0].decode(), regressor)
 
 
