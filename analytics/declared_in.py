@@ -38,7 +38,7 @@ matrices: matrix_identity matrix_inverse matrix_lu matrix_multiply matrix_pseudo
 matrices: matrix_solve matrix_svd matrix_to_diag matrix_trace matrix_transpose
 metadata: constant_like pixel_area pixel_coordinates pixel_lonlat random set_properties
 mixtures: unmix
-morphology: closing dilation erosion opening
+morphology: black_tophat closing dilation erosion opening white_tophat
 multivariate: covariance_matrix geometric_median
 objects: cost_from_bands cumulative_cost reduce_connected_components reduce_labels seed_grid
 periods: aggregate_period aggregate_temporal anomaly climatology filter_calendar filter_day_of_year lag

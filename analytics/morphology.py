@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 from esd.block import Block
-from esd.image import Image, composite
+from esd.image import Image, call, composite
 from esd.operator import Tile, operator
 from esd.space import CubeType
 
@@ -51,3 +51,20 @@ def opening(image: Image, radius: int = 1, shape: str = "square") -> Image:
 def closing(image: Image, radius: int = 1, shape: str = "square") -> Image:
     """Dilation, then erosion: fills what is smaller than the window and darker than what surrounds it."""
     return image.dilation(radius, shape).erosion(radius, shape)
+
+
+def _without(image: Image, part: Image) -> Image:
+    """Return what an image has more than another: of booleans, what is true in the one only."""
+    return call("logical_and", image, call("logical_not", part)) if image.type.dtype.kind == "b" else image - part
+
+
+@composite("morphology", example="image.ndvi().median().white_tophat(1)")
+def white_tophat(image: Image, radius: int = 1, shape: str = "square") -> Image:
+    """The image minus its opening: how much brighter than what surrounds it is what is smaller than the window."""
+    return _without(image, call("opening", image, radius, shape))
+
+
+@composite("morphology", example="image.ndvi().median().black_tophat(1)")
+def black_tophat(image: Image, radius: int = 1, shape: str = "square") -> Image:
+    """The closing minus the image: how much darker than what surrounds it is what is smaller than the window."""
+    return _without(call("closing", image, radius, shape), image)

@@ -19,7 +19,7 @@ from esd.reducer import get_reducer
 from esd.space import CubeType
 
 from .neighbours import metric_size, settle, value_type
-from .scenes import Planes, read_scene, scene_work, scikit_image, side_by_side
+from .scenes import Planes, check_pair, read_scene, scene_work, scikit_image, side_by_side
 
 __all__: list[str] = []
 
@@ -53,11 +53,14 @@ def _components_rule(image: CubeType, *, reducer: str) -> CubeType:
 
 @operator("objects", Tile.GLOBAL, _components_rule, work=scene_work(3, 7))
 def reduce_labels(image: Scene, reducer: str) -> Whole:
-    """Reduce all bands but the last by the labels of the last; `reduce_connected_components` puts them so."""
+    """Reduce all bands but the last by the labels of the last; `reduce_connected_components` puts them so.
+
+    What is not finite is no label.
+    """
     values, valid = read_scene(image, np.float64)
     result, known = np.zeros_like(values[:, :-1]), np.zeros_like(valid[:, :-1])
     for time, band in np.ndindex(result.shape[:2]):
-        labels = np.where(valid[time, -1], values[time, -1], 0).astype(np.int64)
+        labels = np.where(valid[time, -1] & (np.abs(values[time, -1]) < 2**53), values[time, -1], 0).astype(np.int64)
         member = labels != 0
         if member.any():
             found, counted, names = _reduce_groups(
@@ -132,12 +135,19 @@ def seed_grid(image: Scene, size: int = 10, arrangement: str = "square") -> Whol
 def _cost_rule(image: CubeType, *, most: float) -> CubeType:
     if not most > 0:
         raise ExpressionError(f"cumulative_cost: most={most:g} must be above 0")
+    check_pair("cumulative_cost", image)
     if image.grid is not None:
         metric_size("cumulative_cost", image.grid)
     return value_type(image, np.dtype(np.float64)).with_(bands=("cumulative_cost",))
 
 
-@operator("objects", Tile.GLOBAL, _cost_rule, work=scene_work(2, 12))
+@operator(
+    "objects",
+    Tile.GLOBAL,
+    _cost_rule,
+    work=scene_work(2, 12),
+    example='image["nir", "red"].max().to_float64().cost_from_bands(100.0)',
+)
 def cost_from_bands(image: Scene, most: float) -> Whole:
     """Least cost of the first band from where the second is not 0; `cumulative_cost` puts them so."""
     values, valid = read_scene(image)

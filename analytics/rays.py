@@ -165,7 +165,7 @@ def _sight(
 ) -> tuple[Array, Mask]:
     """Compare the slope to each pixel with the steepest on the way to it; every pixel has a ray of its own."""
     (row, column), (height, width) = place, size
-    known = valid & ~np.isnan(values.astype(np.float64))
+    known = valid & np.isfinite(values.astype(np.float64))
     if not known[place]:
         return np.zeros(values.shape, dtype=bool), np.zeros(values.shape, dtype=bool)
     dem = np.where(known, values, -np.inf).astype(np.float64)
@@ -190,7 +190,7 @@ def _sight(
 def _view_rule(image: CubeType, *, x: float, y: float, eye: float, target: float, reach: float) -> CubeType:
     if image.grid is not None:
         metric_size("viewshed", image.grid)
-        column, row = ~image.grid.affine * (x, y)
+        column, row = ~image.grid.affine @ (x, y)
         rows, columns = image.grid.shape
         if not (0 <= row < rows and 0 <= column < columns):
             raise GridError(
@@ -203,15 +203,15 @@ def _view_rule(image: CubeType, *, x: float, y: float, eye: float, target: float
     return value_type(image, np.dtype(bool))
 
 
-@operator("terrain", Tile.GLOBAL, _view_rule, work=scene_work(1, 24), example="dem.viewshed(500345.0, 5000315.0)")
+@operator("terrain", Tile.GLOBAL, _view_rule, work=scene_work(1, 24), example="dem.viewshed(500045.0, 5000105.0)")
 def viewshed(image: Scene, x: float, y: float, eye: float = 1.75, target: float = 0.0, reach: float = 5000.0) -> Whole:
     """Whether an observer at `x`, `y` (coordinates of the grid) sees a pixel of an elevation model.
 
     The observer stands in the centre of the pixel that holds the point, `eye` metres above it; pixels are looked for
     `target` metres above ground, as far as `reach` metres. Every pixel has a ray of its own, so that time grows with the
-    cube of the reach. Valid within reach where the pixel is valid; nowhere if the observer's is not; pixels that are not
-    valid hide nothing. Raises GridError for a grid in degrees, or a point that is not on it.
+    cube of the reach. Valid within reach where the pixel is, and is finite; nowhere if the observer's is not; pixels that
+    are not valid hide nothing. Raises GridError for a grid in degrees, or a point that is not on it.
     """
-    column, row = ~image.grid.affine * (x, y)
+    column, row = ~image.grid.affine @ (x, y)
     place, size = (math.floor(row), math.floor(column)), metric_size("viewshed", image.grid)
     return each_plane(image, bool, partial(_sight, place=place, size=size, eye=eye, target=target, most=reach))

@@ -26,7 +26,7 @@ from esd.space import CubeType
 
 from .neighbours import settle, value_type
 
-__all__ = ["Planes", "each_plane", "read_scene", "scene_work", "scikit_image", "side_by_side"]
+__all__ = ["Planes", "check_pair", "each_plane", "read_scene", "scene_work", "scikit_image", "side_by_side"]
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -85,6 +85,12 @@ def each_plane(scene: Scene, dtype: npt.DTypeLike, function: Callable[[Array, Ma
     return Planes(settle(result), known)
 
 
+def check_pair(name: str, image: CubeType) -> None:
+    """Raise ExpressionError unless an image has two bands, float64, as `side_by_side` makes of one band and labels."""
+    if len(image.bands) != 2 or image.dtype != DOUBLE:
+        raise ExpressionError(f"{name}: {image.describe()} is not what it puts together; call {name} itself")
+
+
 def side_by_side(name: str, image: Image, *others: Image) -> Image:
     """Return the bands of several images in one, float64, for an operator that needs all of them whole.
 
@@ -110,10 +116,9 @@ STATISTICS = ("sum", "mean", "std", "min", "max", "median")
 
 
 def _statistic(values: Array, name: str) -> float:
-    percent = percent_of(name)
-    if percent is not None:
-        return float(np.percentile(values, percent))
-    return float(getattr(np, name)(values.astype(np.float64)))
+    percent, numbers = percent_of(name), values.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # of infinite values
+        return float(getattr(np, name)(numbers) if percent is None else np.percentile(numbers, percent))
 
 
 def _over_rule(image: CubeType, *, statistic: str) -> CubeType:
@@ -216,10 +221,12 @@ def _match(values: Array, valid: Mask, wanted: Array, wanted_valid: Mask) -> tup
 
 
 def _matched_rule(image: CubeType) -> CubeType:
+    if len(image.bands) % 2:
+        raise ExpressionError(f"match_halves: {len(image.bands)} bands are no two halves; call histogram_match")
     return value_type(image, FLOAT).with_(bands=image.bands[: len(image.bands) // 2])
 
 
-@operator("scene", Tile.GLOBAL, _matched_rule, work=scene_work(2, 10))
+@operator("scene", Tile.GLOBAL, _matched_rule, work=scene_work(2, 10), example='image["nir", "red"].max().match_halves()')
 def match_halves(image: Scene) -> Whole:
     """Match the histograms of the first half of the bands to those of the other half; `histogram_match` puts them so."""
     values, valid = read_scene(image)

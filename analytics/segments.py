@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -23,7 +24,7 @@ from esd.operator import Tile, operator
 from esd.space import CubeType
 
 from .neighbours import value_type
-from .scenes import Planes, read_scene, scene_work, scikit_image, side_by_side
+from .scenes import Planes, check_pair, read_scene, scene_work, scikit_image, side_by_side
 
 __all__: list[str] = []
 
@@ -113,7 +114,9 @@ def snic(image: Scene, size: int = 10, compactness: float = 0.1, connectivity: i
 
 def _felzenszwalb(bands: Array, usable: Mask, scale: float, sigma: float, smallest: int) -> Array:
     segmentation = scikit_image("felzenszwalb", "segmentation")
-    found = segmentation.felzenszwalb(bands.transpose(1, 2, 0), scale, sigma, smallest, channel_axis=-1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Got image with third dimension of")  # bands need not be three
+        found = segmentation.felzenszwalb(bands.transpose(1, 2, 0), scale, sigma, smallest, channel_axis=-1)
     return by_first_pixel(np.where(usable, found + 1, 0))
 
 
@@ -148,10 +151,17 @@ def _watershed(bands: Array, usable: Mask, connectivity: int) -> Array:
 def _flood_rule(image: CubeType, *, connectivity: int) -> CubeType:
     if connectivity not in (4, 8):
         raise ExpressionError(f"watershed: connectivity={connectivity} is neither 4 nor 8")
+    check_pair("watershed", image)
     return _segments_type(image)
 
 
-@operator("objects", Tile.GLOBAL, _flood_rule, work=scene_work(3, 4))
+@operator(
+    "objects",
+    Tile.GLOBAL,
+    _flood_rule,
+    work=scene_work(3, 4),
+    example='image["nir", "red"].max().to_float64().watershed_on_bands(8)',
+)
 def watershed_on_bands(image: Scene, connectivity: int) -> Whole:
     """Watershed of the first band from the markers of the second; `watershed` puts them so."""
     return each_time(image, partial(_watershed, connectivity=connectivity))
@@ -173,8 +183,8 @@ def _with_labels(name: str, image: Image, labels: Image) -> Image:
         raise ExpressionError(
             f"{name}: the image has {len(image.type.bands)} bands, the labels {len(labels.type.bands)}; select one"
         )
-    if labels.type.dtype.kind not in "bui":
-        raise ExpressionError(f"{name}: {labels.type.dtype} holds no labels; give integers, 0 for none")
+    if labels.type.dtype.kind not in "bui" or np.result_type(labels.type.dtype, INT) != INT:
+        raise ExpressionError(f"{name}: {labels.type.dtype} holds no labels; give integers of at most int32, 0 for none")
     return side_by_side(name, image, call("to_float64", labels).unmask(0.0))
 
 
@@ -197,10 +207,17 @@ def _region_grow(bands: Array, usable: Mask, tolerance: float, connectivity: int
 def _grow_rule(image: CubeType, *, tolerance: float, connectivity: int) -> CubeType:
     if not 0 <= tolerance < math.inf or connectivity not in (4, 8):
         raise ExpressionError(f"region_grow: tolerance={tolerance:g} must be 0 or more, connectivity={connectivity} 4 or 8")
+    check_pair("region_grow", image)
     return _segments_type(image)
 
 
-@operator("objects", Tile.GLOBAL, _grow_rule, work=scene_work(3, 6))
+@operator(
+    "objects",
+    Tile.GLOBAL,
+    _grow_rule,
+    work=scene_work(3, 6),
+    example='image["nir", "red"].max().to_float64().region_grow_on_bands(0.1, 8)',
+)
 def region_grow_on_bands(image: Scene, tolerance: float, connectivity: int) -> Whole:
     """Regions of the first band grown from the seeds of the second; `region_grow` puts them so."""
     return each_time(image, partial(_region_grow, tolerance=tolerance, connectivity=connectivity))

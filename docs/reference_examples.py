@@ -6,6 +6,7 @@ import ast
 import contextlib
 import inspect
 import io
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from esd.analytics import accuracy, kernels
 from esd.errors import EsdError
 from esd.image import Image
 from esd.operator import Operator, Tile
+
+os.environ["ESD_CHECK"] = "1"  # an example must not pass that the tests would refuse
 
 __all__ = ["Example", "ExampleError", "imports", "of_class", "of_function", "of_operator", "run"]
 
@@ -133,6 +136,7 @@ GIVEN: dict[str, str] = {
     "reducer": "'mean'",
     "reducers": "'mean'",
     "reference": "(0.5,) * 72",
+    "regressor": "regressor",
     "second: Band": "'red'",
     "shape": "(3, 3)",
     "size": "3",

@@ -134,7 +134,14 @@ MADE: dict[str, Callable[[Image], Image]] = {
 def candidates(cube: Cube) -> list[Image]:
     decoded = cube.image(2004).decode()
     made = (odd_noise(20, 24), classes(20, 24), noise(20, 24), blobs(20, 24))
-    return [*made, cube.image(2004), scene_cases.series(20, 24), odd_noise(20, 24).first(), decoded]
+    return [
+        *made,
+        cube.image(2004),
+        scene_cases.series(20, 24),
+        odd_noise(20, 24).to_float64(),
+        odd_noise(20, 24).first(),
+        decoded,
+    ]
 
 
 def call_of(name: str, cube: Cube, objects: Mapping[str, Any]) -> Image:

@@ -15,6 +15,8 @@ GREY = {
     "dilation": ndimage.grey_dilation,
     "opening": ndimage.grey_opening,
     "closing": ndimage.grey_closing,
+    "white_tophat": ndimage.white_tophat,
+    "black_tophat": ndimage.black_tophat,
 }
 
 
@@ -55,3 +57,13 @@ def test_opening_and_closing_do_nothing_the_second_time() -> None:
     for name in ("opening", "closing"):
         once = getattr(image, name)(1)
         assert np.array_equal(plane(once)[0], plane(getattr(once, name)(1))[0])
+
+
+def test_hats_of_booleans_are_what_opening_takes_and_closing_adds() -> None:
+    image = blobs(ROWS, COLUMNS, share=0.05)
+    values, valid = plane(image)
+    for name, other in (("white_tophat", "opening"), ("black_tophat", "closing")):
+        found, found_valid = plane(getattr(image, name)(1))
+        assert found.dtype == bool
+        assert np.array_equal(found_valid, valid)
+        assert np.array_equal(found[valid], (values != plane(getattr(image, other)(1))[0])[valid])

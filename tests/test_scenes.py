@@ -172,6 +172,7 @@ REFUSED: list[tuple[Callable[[Image], Image], str]] = [
     (lambda i: i.pca(2), "number=2 must be 1 to 1"),
     (lambda i: i.histogram_match(odd_noise(8, 8)), "1 bands have no match in 2"),
     (lambda i: i.local_moran(0), "radius=0"),
+    (lambda i: i.match_halves(), "no two halves"),
 ]
 
 
@@ -184,3 +185,11 @@ def test_bad_arguments_are_named(build: Callable[[Image], Image], reason: str) -
 def test_histograms_of_different_grids_are_not_matched() -> None:
     with pytest.raises(GridError, match="different grids"):
         noise(8, 8).histogram_match(noise(9, 9))
+
+
+def test_infinite_values_and_booleans_have_statistics_too() -> None:
+    image = odd_noise(20, 24)
+    assert np.isinf(image.over_scene("max").compute().values).all()
+    assert np.isnan(image.over_scene("mean").compute().values).all()
+    found, valid = plane((noise(20, 24) > 0.5).stretch())
+    assert set(np.unique(found[valid])) == {0.0, 1.0}

@@ -216,6 +216,10 @@ def test_without_scikit_image_the_operator_says_so(monkeypatch: pytest.MonkeyPat
 
 REFUSED: list[tuple[Callable[[Image], Image], str]] = [
     (lambda i: i.snic(1), "size=1"),
+    (lambda i: esd.call("watershed_on_bands", i, 4), "call watershed itself"),
+    (lambda i: esd.call("region_grow_on_bands", i, 1.0, 4), "call region_grow itself"),
+    (lambda i: esd.call("cost_from_bands", i, 1.0), "call cumulative_cost itself"),
+    (lambda i: i.watershed(i.seed_grid(3).cast("int64")), "int64 holds no labels"),
     (lambda i: i.snic(5, 1.0, 6), "connectivity=6"),
     (lambda i: i.felzenszwalb(0.0), "scale=0"),
     (lambda i: i.watershed(i), "holds no labels"),
