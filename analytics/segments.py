@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -113,7 +114,9 @@ def snic(image: Scene, size: int = 10, compactness: float = 0.1, connectivity: i
 
 def _felzenszwalb(bands: Array, usable: Mask, scale: float, sigma: float, smallest: int) -> Array:
     segmentation = scikit_image("felzenszwalb", "segmentation")
-    found = segmentation.felzenszwalb(bands.transpose(1, 2, 0), scale, sigma, smallest, channel_axis=-1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Got image with third dimension of")  # bands need not be three
+        found = segmentation.felzenszwalb(bands.transpose(1, 2, 0), scale, sigma, smallest, channel_axis=-1)
     return by_first_pixel(np.where(usable, found + 1, 0))
 
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from esd.store_paths import place_of
+
 from .console import AsJson, count, emit, facts, size, verb
 from .progress import bar
 
@@ -20,7 +22,9 @@ __all__ = ["import_"]
 )
 def import_(
     tiles: Annotated[list[Path], typer.Argument(metavar="TILES", help="Published ESD tiles of one place, one a year.")],
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="Cube to make.")],
+    store: Annotated[
+        Path, typer.Argument(metavar="STORE", help="Cube to make: a folder, or s3://bucket/key.", parser=place_of)
+    ],
     year: Annotated[int | None, typer.Option(help="Year of a single tile, where its name does not tell it.")] = None,
     as_json: AsJson = False,
 ) -> None:

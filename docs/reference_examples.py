@@ -6,6 +6,7 @@ import ast
 import contextlib
 import inspect
 import io
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from typing import Any
 import numpy as np
 
 import esd
-from esd import analytics, examples, regions
+from esd import analytics, examples, region_tables, regions, sampling
 from esd.analytics import accuracy, kernels
 from esd.errors import EsdError
 from esd.image import Image
 from esd.operator import Operator, Tile
+
+os.environ["ESD_CHECK"] = "1"  # an example must not pass that the tests would refuse
 
 __all__ = ["Example", "ExampleError", "imports", "of_class", "of_function", "of_operator", "run"]
 
@@ -27,6 +30,8 @@ SOURCES: dict[str, Iterable[str]] = {
     "esd.examples": (*examples.MADE, *examples.__all__),
     "esd": esd.__all__,
     "esd.regions": regions.__all__,
+    "esd.region_tables": region_tables.__all__,
+    "esd.sampling": sampling.__all__,
     "esd.analytics": analytics.__all__,
     "esd.analytics.kernels": kernels.__all__,
     "esd.analytics.accuracy": accuracy.__all__,
@@ -133,6 +138,7 @@ GIVEN: dict[str, str] = {
     "reducer": "'mean'",
     "reducers": "'mean'",
     "reference": "(0.5,) * 72",
+    "regressor": "regressor",
     "second: Band": "'red'",
     "shape": "(3, 3)",
     "size": "3",
@@ -170,6 +176,12 @@ OF_METHODS: dict[str, str] = {
     "confusion_matrix": "confusion_matrix(['a', 'a', 'b'], ['a', 'b', 'b']).counts",
     "regression_metrics": "regression_metrics(np.array([1.0, 2.0, 4.0]), np.array([1.1, 2.2, 3.7]))",
     "sample_regions": "sample_regions(nir, points)",
+    "zonal_histogram": "zonal_histogram(classes, fields)",
+    "area_by_class": "area_by_class(classes, fields)",
+    "crosstab": "crosstab(classes, water)",
+    "reduce_groups": "reduce_groups(nir, classes, ['mean', 'count'])",
+    "covariance": "covariance(before)",
+    "stratified_sample": "stratified_sample(classes, 1, classes.type.bands[0])",
     "vectorize": "vectorize(classes)",
     "kernel_rotate": "kernel_rotate(kernel_sobel())",
     "kernel_add": "kernel_add(kernel_plus(1), kernel_square(1))",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from functools import partial
 
 from .errors import BandError, ExpressionError, WindowError
 from .image import Image, call
+from .image_tables import ImageTable
 from .properties import Placed
 
 __all__ = ["ImageCollection"]
@@ -22,7 +24,7 @@ def _first_time(image: Image) -> str:
 
 
 @dataclass(frozen=True)
-class ImageCollection(Placed):
+class ImageCollection(Placed, ImageTable):
     """Images in the order of time, usually one a window.
 
     Reducers (`median()`), and operators of series such as `aggregate_period("month")`, are asked of all times together: of
@@ -67,14 +69,6 @@ class ImageCollection(Placed):
         if count < 1:
             raise ExpressionError(f"limit: count={count} leaves no image; give 1 or more")
         return ImageCollection(self.images[:count])
-
-    def sort(self, ascending: bool = True) -> ImageCollection:
-        """Order by the first times; equal ones keep their order."""
-        return ImageCollection(tuple(sorted(self.images, key=_first_time, reverse=not ascending)))
-
-    def distinct(self) -> ImageCollection:
-        """Keep each expression once: images that would be computed alike are the same."""
-        return ImageCollection(tuple({image.expr.key: image for image in self.images}.values()))
 
     def merge(self, other: ImageCollection) -> ImageCollection:
         """Return the images of both, ordered by their first times; of equal times, those of this collection first."""
@@ -168,15 +162,18 @@ class ImageCollection(Placed):
         return call("reduce", self.stack(), reducer)
 
     def __getattr__(self, name: str) -> Callable[..., Image]:
-        from .operator import operators
+        from .operator import get_operator
         from .reducer import REDUCERS
 
         if name.startswith("_"):
             raise AttributeError(name)
-        declared = operators().get(name)
-        if name in REDUCERS:
+        group = ""
+        if name not in REDUCERS:
+            with contextlib.suppress(ExpressionError):  # no such operator: told below
+                group = get_operator(name).group
+        if name in REDUCERS:  # those of a package are, once it is imported
             return partial(self.reduce, name)
-        if declared is not None and declared.group in SERIES_GROUPS:
+        if group in SERIES_GROUPS:
             return partial(call, name, self.stack())
         raise AttributeError(
             f"ImageCollection has no {name!r}; .map(lambda image: image.{name}(...)) applies it to each image"

@@ -15,12 +15,8 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +27,7 @@ from .codec import Codec
 from .conventions import geobox_from_attributes
 from .errors import CubeError, EncoderError, GridError, WindowError
 from .grid import Region, region_of, tiles
-from .shards import encode_shard, put_file, put_tree
+from .shards import encode_shard, made_apart, put_file
 from .skeleton import ARRAYS, CHUNK, ERROR_SCALE, UNKNOWN_ERROR, VERSION, write_skeleton
 from .store_paths import ObjectPath, Place, files_of, place_of
 
@@ -89,13 +85,8 @@ class Cube:
             from .mosaic import require_zones
 
             require_zones(grids)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _in_the_making(path) as temporary:
+        with made_apart(path) as temporary:
             write_skeleton(temporary, grids, windows, codec, block, dict(provenance or {}))
-            if isinstance(path, ObjectPath):
-                put_tree(temporary, path, last="zarr.json")
-            else:
-                temporary.rename(path)
         return cls.open(path)
 
     @classmethod
@@ -321,20 +312,6 @@ class Cube:
         from .collection import ImageCollection
 
         return ImageCollection(tuple(self.image(window, grid) for window in self.windows))
-
-
-@contextmanager
-def _in_the_making(path: Place) -> Iterator[Path]:
-    """Give a folder for a store that is not whole yet, removed at the end if it is still there: beside it on a disk."""
-    if isinstance(path, ObjectPath):
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder) / path.name
-        return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 _OPEN: dict[str, tuple[int, Cube]] = {}

@@ -158,12 +158,28 @@ def _coded() -> Image:
     return cube.image(2004)
 
 
+def _yearly() -> Image:
+    """Return twelve years of a forest that is cleared in the right half in 2005, and grows again."""
+    years = np.arange(12)
+    recovery = 0.12 + 0.05 * np.maximum(years - 5, 0)
+    nbr = np.where((years[:, None, None] >= 5) & (np.arange(COLUMNS) > 2), recovery[:, None, None], 0.7)
+    nbr = np.broadcast_to(nbr - 0.01 * (years[:, None, None] % 2), (12, *COVER.shape))
+    swir2 = 0.3 * (1 - nbr) / (1 + nbr)
+    values = np.stack([np.full_like(nbr, 0.3), swir2, nbr], axis=1).astype(np.float32)
+    return from_array(values, GRID, ("nir", "swir2", "nbr"), [f"{2000 + year}-07-15" for year in years])
+
+
+def _regressor() -> Any:
+    target = _image().compute().values[1, 3].ravel() * 100
+    return import_module(OWN).train_regressor(_samples(), target, space="reflectance")
+
+
 def _samples() -> npt.NDArray[np.float32]:
     return _reflectance().reshape(18, -1).T
 
 
 def _classifier() -> Any:
-    return import_module(OWN).train_classifier(_samples(), _labels(), "prototype", space="reflectance")
+    return import_module(OWN).train_classifier(_samples(), _labels(), "logistic", space="reflectance")
 
 
 def _matrix() -> Any:
@@ -219,6 +235,7 @@ MADE: dict[str, tuple[str, Callable[[], Any]]] = {
     "forest": ("where there is forest, boolean", lambda: _plane(COVER == FOREST, "forest")),
     "qa": ("a quality band, uint16", _qa),
     "sar": ("backscatter in decibels, one band", _sar),
+    "yearly": ("twelve years of a forest, cleared in part in 2005: nir, swir2 and nbr", _yearly),
     "cube": ("a cube of 2004 and 2005, of codes for six numbers a month", _cube),
     "coded": ("`cube.image(2004)`: codes, which become embeddings or reflectance as operators need", _coded),
     "collection": ("the three times as an image collection", _collection),
@@ -227,7 +244,8 @@ MADE: dict[str, tuple[str, Callable[[], Any]]] = {
     "samples": ("the vectors of all pixels, [30, 18]", _samples),
     "labels": ("their 30 classes", _labels),
     "matrix": ("the confusion of their classes with what the classifier says", _matrix),
-    "classifier": ("prototypes trained on them", _classifier),
+    "classifier": ("a logistic regression trained on them", _classifier),
+    "regressor": ("a ridge regression of near infrared in July, in per cent, on them", _regressor),
 }
 """What can be imported from here, what it is, and how it is made."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .vector import FeatureCollection
 
-__all__ = ["AGGREGATES", "FeatureTable"]
+__all__ = ["AGGREGATES", "FeatureTable", "aggregate_column", "reduce_columns_of"]
 
 Frame = Any
 
@@ -50,6 +50,29 @@ def _values(frame: Frame, key: str) -> Any:
     if key not in frame.columns:
         raise TableError(f"there is no property {key!r}; the features have {', '.join(map(str, frame.columns))}")
     return frame[key].dropna()
+
+
+def aggregate_column(column: Any, key: str, op: str) -> Any:
+    """Join the values of a column, none of them missing, to one; see `FeatureTable.aggregate`."""
+    if op != "stats" and op not in AGGREGATES:
+        raise TableError(f"aggregate: op={op!r} is not one of stats, {', '.join(AGGREGATES)}")
+    if op not in TEXTS_TOO and column.dtype.kind not in "buif":
+        raise TableError(f"aggregate: {op} of property {key!r}, which holds {column.dtype}; give one of numbers")
+    if op == "stats":
+        return {name: AGGREGATES[name](column) for name in STATISTICS}
+    return AGGREGATES[op](column)
+
+
+def reduce_columns_of(columns: Mapping[str, Any], reducer: str) -> dict[str, float | None]:
+    """Reduce columns, of which nothing is missing, by a named reducer; see `FeatureTable.reduce_columns`."""
+    reduce, found = get_reducer(reducer), {}
+    for key, column in columns.items():
+        if column.dtype.kind not in "buif":
+            raise TableError(f"reduce_columns: property {key!r} holds {column.dtype}; give one of numbers")
+        values = column.to_numpy()[:, None] if len(column) else np.zeros((1, 1))
+        value, known = reduce(values, np.full(values.shape, len(column) > 0))
+        found[key] = float(value[0]) if known[0] else None
+    return found
 
 
 class FeatureTable:
@@ -99,14 +122,7 @@ class FeatureTable:
         Missing values do not count; where none is left the result is None (of a count 0). Raises TableError for a property
         or operation that is not there, or numbers asked of texts.
         """
-        column = _values(self.compute(), key)
-        if op != "stats" and op not in AGGREGATES:
-            raise TableError(f"aggregate: op={op!r} is not one of stats, {', '.join(AGGREGATES)}")
-        if op not in TEXTS_TOO and column.dtype.kind not in "buif":
-            raise TableError(f"aggregate: {op} of property {key!r}, which holds {column.dtype}; give one of numbers")
-        if op == "stats":
-            return {name: AGGREGATES[name](column) for name in STATISTICS}
-        return AGGREGATES[op](column)
+        return aggregate_column(_values(self.compute(), key), key, op)
 
     def reduce_columns(self, reducer: str, columns: Sequence[str]) -> dict[str, float | None]:
         """Reduce properties of numbers by a reducer by name, as "median" or "p90"; None where nothing is left.
@@ -114,15 +130,8 @@ class FeatureTable:
         Missing values do not count, each property by itself. Raises TableError for a property that is not there, or of
         texts, ExpressionError for an unknown reducer.
         """
-        reduce, frame, found = get_reducer(reducer), self.compute(), {}
-        for key in columns:
-            column = _values(frame, key)
-            if column.dtype.kind not in "buif":
-                raise TableError(f"reduce_columns: property {key!r} holds {column.dtype}; give one of numbers")
-            values = column.to_numpy()[:, None] if len(column) else np.zeros((1, 1))
-            value, known = reduce(values, np.full(values.shape, len(column) > 0))
-            found[key] = float(value[0]) if known[0] else None
-        return found
+        frame = self.compute()
+        return reduce_columns_of({key: _values(frame, key) for key in columns}, reducer)
 
     def filter_list_contains(self, key: str, value: Any) -> FeatureCollection:
         """Keep the features whose property is a list that holds a value; a missing property, or no list, holds nothing."""

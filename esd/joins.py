@@ -19,7 +19,7 @@ from .errors import TableError
 if TYPE_CHECKING:
     from .vector import FeatureCollection
 
-__all__ = ["Condition", "FeatureJoins", "equal", "max_difference", "relation", "within_distance"]
+__all__ = ["Condition", "FeatureJoins", "Pairs", "equal", "max_difference", "relation", "within_distance"]
 
 Frame = Any
 Places = npt.NDArray[np.int64]
@@ -50,10 +50,14 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition on pairs of features; `one & other` and `one | other` join two, and keep the first one's measure."""
+    """A condition on pairs of features; `one & other` and `one | other` join two, and keep the first one's measure.
+
+    `spatial` tells that it looks at geometries.
+    """
 
     name: str
     pairs: Callable[[Frame, Frame], Pairs]
+    spatial: bool = False
 
     def __repr__(self) -> str:
         return self.name
@@ -64,7 +68,7 @@ class Condition:
             kept = np.isin(_keys(ours, len(two)), _keys(theirs, len(two)))
             return Pairs(ours.left[kept], ours.right[kept], ours.measure[kept])
 
-        return Condition(f"{self.name} & {other.name}", both)
+        return Condition(f"{self.name} & {other.name}", both, self.spatial or other.spatial)
 
     def __or__(self, other: Condition) -> Condition:
         def either(one: Frame, two: Frame) -> Pairs:
@@ -73,7 +77,7 @@ class Condition:
             joined = [(ours.left, theirs.left), (ours.right, theirs.right), (ours.measure, theirs.measure)]
             return Pairs.of(*(np.concatenate([mine, others[new]]) for mine, others in joined))
 
-        return Condition(f"{self.name} | {other.name}", either)
+        return Condition(f"{self.name} | {other.name}", either, self.spatial or other.spatial)
 
 
 def _keys(pairs: Pairs, width: int) -> Places:
@@ -158,7 +162,7 @@ def relation(predicate: str) -> Condition:
         present = ~shapely.is_missing(mine)[:, None] & ~shapely.is_missing(theirs)[None, :]
         return Pairs.of(*np.nonzero(present & ~meet))
 
-    return Condition(f"relation({predicate})", pairs)
+    return Condition(f"relation({predicate})", pairs, spatial=True)
 
 
 def within_distance(metres: float) -> Condition:
@@ -182,7 +186,7 @@ def within_distance(metres: float) -> Condition:
             return Pairs.of([], [])
         return Pairs.of(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
-    return Condition(f"within_distance({metres:g})", pairs)
+    return Condition(f"within_distance({metres:g})", pairs, spatial=True)
 
 
 def _firsts(pairs: Pairs) -> npt.NDArray[np.intp]:

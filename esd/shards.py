@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +24,15 @@ from .store_paths import ObjectPath, Place
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["PARTIAL", "edit_json", "encode_chunks", "encode_shard", "put_file", "put_tree", "remove_partial_files"]
+__all__ = [
+    "PARTIAL",
+    "edit_json",
+    "encode_chunks",
+    "encode_shard",
+    "made_apart",
+    "put_file",
+    "remove_partial_files",
+]
 
 PARTIAL = ".partial"
 """How names of files end that are not whole yet: ours and zarr's."""
@@ -48,7 +59,27 @@ def put_file(path: Place, data: bytes | None) -> None:
         raise
 
 
-def put_tree(folder: Path, place: ObjectPath, last: str) -> None:
+@contextmanager
+def made_apart(path: Place) -> Iterator[Path]:
+    """Give a folder to make a store in, which is the store's own when the context ends; nothing is left if it fails.
+
+    Beside it on a disk; for an object store a temporary one, put there with its root, zarr.json, last.
+    """
+    if isinstance(path, ObjectPath):
+        with tempfile.TemporaryDirectory(prefix="esd-") as folder:
+            yield Path(folder) / path.name
+            _put_tree(Path(folder) / path.name, path, last="zarr.json")
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_tree(folder: Path, place: ObjectPath, last: str) -> None:
     """Put the files of a folder into an object store; the one called `last` when all others are there."""
     files = sorted(file for file in folder.rglob("*") if file.is_file() and file != folder / last)
     for file in (*files, folder / last):

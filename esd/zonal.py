@@ -19,9 +19,10 @@ from .engine.plan import Plan, make_plan
 from .engine.program import evaluate
 from .engine.scene import hold
 from .engine.total_order import TOTAL_BLOCK
-from .errors import ExpressionError, MemoryLimitError, TableError
+from .errors import ExpressionError, TableError
 from .grid import Region, tiles
-from .reducer import REDUCERS, get_reducer, percent_of
+from .reducer import get_reducer, percent_of
+from .zonal_pairs import PAIRED, Pairs, Statistic
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -45,29 +46,26 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-ZONAL = ("count", "sum", "mean", "min", "max", "variance", "std", "median")
+SUMMED = ("count", "sum", "mean", "min", "max", "variance", "std")
+"""Reducers whose state merges: nothing is kept but a few numbers for each region."""
+ZONAL = (*SUMMED, "median", *PAIRED)
 """Reducers of regions by name; p0 to p100 are percentiles."""
 DEFAULT_PAIRS = 50_000_000
-"""Pairs of a value and its coverage that medians and percentiles may keep, 20 bytes each."""
-
-
-@dataclass(frozen=True)
-class Statistic:
-    """A number for each region: `values` float64 [regions], `known` where there is one."""
-
-    values: Floats
-    known: Mask
+"""Pairs of a value and its coverage that reducers which do not merge may keep, 20 bytes each."""
+ORDERED = ("first", "last", "argmin", "argmax", "count_runs")
 
 
 def check_zonal(reducer: str) -> None:
     """Raise ExpressionError for a reducer that regions do not have, with the reason."""
     if reducer in ZONAL or percent_of(reducer) is not None:
         return
-    if reducer == "sample_std":
-        raise ExpressionError("reduce_regions: sample_std divides by n - 1, and parts of pixels have no n; use std")
-    if reducer in REDUCERS:
+    if reducer.startswith("sample_"):
+        other = reducer.removeprefix("sample_")
+        raise ExpressionError(f"reduce_regions: {reducer} divides by n - 1, and parts of pixels have no n; use {other}")
+    if reducer in ORDERED:
         raise ExpressionError(f"reduce_regions: {reducer} needs an order, and the pixels of a region have none; use another")
     get_reducer(reducer)
+    raise ExpressionError(f"reduce_regions: {reducer} is not one of {', '.join(ZONAL)}, or p0 to p100")
 
 
 @dataclass(frozen=True)
@@ -169,64 +167,6 @@ class _Sums:
         return Statistic(np.where(known, values, 0), known)
 
 
-class _Pairs:
-    """Values with their coverage, region by region, for what cannot be merged."""
-
-    def __init__(self, planes: int, regions: int, most: int) -> None:
-        self.kept: list[list[tuple[Indices, Floats, Floats]]] = [[] for _ in range(planes)]
-        self.regions, self.most, self.number = regions, most, 0
-        self.sorted: dict[int, tuple[Indices, Floats, Floats]] = {}
-
-    def add(self, plane: int, owners: Indices, values: Floats, weights: Floats) -> None:
-        seen = weights > 0
-        self.number += int(seen.sum())
-        if self.number > self.most:
-            raise MemoryLimitError(
-                f"reduce_regions: a median or percentile keeps every pixel, more than the {self.most} allowed; take fewer "
-                "regions, bands or times at once, or raise max_pairs="
-            )
-        self.kept[plane].append((owners[seen], values[seen], weights[seen]))
-
-    def statistic(self, percent: float, plane: int) -> Statistic:
-        if plane not in self.sorted:
-            self.sorted[plane] = _in_order(self.kept[plane])
-            self.kept[plane] = []
-        return _quantile(*self.sorted[plane], percent / 100, self.regions)
-
-
-def _in_order(kept: Sequence[tuple[Indices, Floats, Floats]]) -> tuple[Indices, Floats, Floats]:
-    """Return owners, values and weights by owner, then value, then weight: the order they came in does not show."""
-    if not kept:
-        return np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0)
-    owners, values, weights = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-    order = np.lexsort((weights, values, owners))
-    return owners[order], values[order], weights[order]
-
-
-def _quantile(owners: Indices, values: Floats, weights: Floats, share: float, regions: int) -> Statistic:
-    """Weighted quantile as exactextract takes it: linear between the places (k - 1) w_k + (n - 1) sum of w_i, i < k."""
-    count = np.bincount(owners, minlength=regions)
-    known = count > 0
-    if not known.any():
-        return Statistic(np.zeros(regions), known)
-    first = np.asarray(np.cumsum(count) - count)[known]
-    lengths = count[known]
-    running = np.cumsum(weights, dtype=np.longdouble)  # over all regions: the differences keep double precision
-    before = running - weights - np.repeat(running[first] - weights[first], lengths)
-    rank = np.arange(len(values)) - np.repeat(first, lengths)
-    place = np.asarray(rank * weights + np.repeat(lengths - 1, lengths) * before, dtype=np.float64)
-    last = first + lengths - 1
-    wanted = share * place[last]
-    below = np.add.reduceat(place <= np.repeat(wanted, lengths), first, dtype=np.int64)
-    low = first + np.maximum(below - 1, 0)
-    high = np.minimum(low + 1, last)
-    gap = place[high] - place[low]
-    part = np.where(gap > 0, (wanted - place[low]) / np.where(gap > 0, gap, 1), 0)
-    result = np.zeros(regions)
-    result[known] = values[low] + part * (values[high] - values[low])
-    return Statistic(result, known)
-
-
 Piece = tuple[Block, "Block | None", "Cells"]
 """The values of a block, the weights of its pixels or None, and the pixels of regions in it."""
 
@@ -258,11 +198,9 @@ def reduce_pieces(
     for reducer in reducers:
         check_zonal(reducer)
     times, bands = planes
-    percents = {name: 50.0 if name == "median" else percent_of(name) for name in reducers}
-    sums = _Sums(times * bands, regions) if any(percent is None for percent in percents.values()) else None
-    pairs = None
-    if any(percent is not None for percent in percents.values()):
-        pairs = _Pairs(times * bands, regions, max_pairs)
+    summed = [name for name in reducers if name in SUMMED]
+    sums = _Sums(times * bands, regions) if summed else None
+    pairs = Pairs(times * bands, regions, max_pairs) if len(summed) < len(reducers) else None
     for block, weighing, cells in pieces:
         owners = cells.owners if pairs is not None else cells.regions
         for plane in range(times * bands):
@@ -273,11 +211,10 @@ def reduce_pieces(
                 pairs.add(plane, owners, values, weights)
     found = {}
     for plane in range(times * bands):
-        for reducer, percent in percents.items():
-            if percent is None and sums is not None:
-                found[(*divmod(plane, bands), reducer)] = sums.statistic(reducer, plane)
-            elif percent is not None and pairs is not None:
-                found[(*divmod(plane, bands), reducer)] = pairs.statistic(percent, plane)
+        for reducer in reducers:
+            state = sums if reducer in SUMMED else pairs
+            assert state is not None
+            found[(*divmod(plane, bands), reducer)] = state.statistic(reducer, plane)
     return found
 
 

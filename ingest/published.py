@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +15,8 @@ from esd.errors import CubeError, GridError, WindowError
 from esd.grid import Region
 from esd.published import ESD, Tile
 from esd.remote import is_address
+from esd.shards import made_apart
+from esd.store_paths import Place
 
 from .fingerprint import UNREADABLE, hash_of_file
 from .provenance import block_document, clear_share, origin_of
@@ -48,7 +48,7 @@ def _by_window(tiles: Sequence[Tile]) -> dict[dt.date, Tile]:
     return dict(sorted(found.items()))
 
 
-def import_tiles(tiles: Sequence[Tile], out: Path, block: int = 512, progress: Report | None = None) -> Cube:
+def import_tiles(tiles: Sequence[Tile], out: Place, block: int = 512, progress: Report | None = None) -> Cube:
     """Make a cube of published ESD tiles, one for each year, all on one grid.
 
     Codes are kept as they are, no data becomes 65535; the provenance of each block tells its tile. The count of the year is
@@ -67,13 +67,9 @@ def import_tiles(tiles: Sequence[Tile], out: Path, block: int = 512, progress: R
         "sha256": hashes,
         "notes": [f"count: {COUNT_MEANS}"],
     }
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.importing")
-    try:
+    with made_apart(out) as temporary:
         cube = Cube.create(temporary, first.geobox, list(chosen), first.codec, block, provenance)
         _write_blocks(cube, chosen, hashes, progress)
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return Cube.open(out)
 
 

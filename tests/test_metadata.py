@@ -127,6 +127,56 @@ def test_formulas_take_other_images_and_numbers(cube: Cube) -> None:
         image.expression("purple + 1")
 
 
+def scenes() -> ImageCollection:
+    """Four images with a cloud share, one of them without a sensor."""
+    clouds, sensors = (40, 5, 20, 5), ("TM", "ETM+", None, "TM")
+    return ImageCollection(
+        tuple(
+            esd.from_array(np.full((4, 5), i), grid(4, 5), time=(f"2004-0{i + 1}-15",)).set(cloud=cloud, sensor=sensor)
+            for i, (cloud, sensor) in enumerate(zip(clouds, sensors, strict=True))
+        )
+    )
+
+
+def numbers_of(images: ImageCollection) -> list[int]:
+    return [int(image.compute().values[0, 0, 0, 0]) for image in images]
+
+
+CONDITIONS: dict[str, list[int]] = {
+    "cloud < 20": [1, 3],
+    "cloud <= 20 AND sensor = 'TM'": [3],
+    "NOT sensor = 'TM'": [1],
+    "sensor IS NULL": [2],
+    "sensor LIKE '%TM%' OR cloud = 20": [0, 1, 2, 3],
+    "date >= DATE('2004-02-15') AND date < DATE('2004-04-01')": [1, 2],
+    "S_INTERSECTS(geometry, POLYGON((14 45, 16 45, 16 46, 14 46, 14 45)))": [0, 1, 2, 3],
+}
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_images_are_filtered_by_their_properties(condition: str) -> None:
+    assert numbers_of(scenes().filter(condition)) == CONDITIONS[condition]
+
+
+def test_images_are_sorted_and_listed_by_their_properties() -> None:
+    images = scenes()
+    assert numbers_of(images.sort_by("cloud")) == [1, 3, 2, 0]
+    assert numbers_of(images.sort_by("cloud", ascending=False)) == [0, 2, 1, 3]
+    assert numbers_of(images.sort_by("sensor")) == [1, 0, 3, 2]
+    assert images.aggregate_array("sensor") == ["TM", "ETM+", "TM"]
+    assert list(images.properties()["cloud"]) == [40, 5, 20, 5]
+    for call, reason in (
+        (lambda: images.filter("cloud < 1"), "none of the 4 images"),
+        (lambda: images.filter("clouds < 1"), "clouds"),
+        (lambda: images.filter("cloud <"), "wanted"),
+        (lambda: images.sort_by("clouds"), "no image has"),
+        (lambda: images.map(lambda i: i.set(x=1 if i.get("sensor") else "a")).sort_by("x"), "a text in others"),
+    ):
+        with pytest.raises(ExpressionError, match=reason) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
 GRIDS: dict[str, GeoBox] = {
     "utm": grid(41, 37),
     "degrees": geobox_from_bounds(10, 59.5, 10.37, 59.91, "EPSG:4326", 0.01),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from cli_world import esd
 from code_cubes import cube_of
+from published_tiles import esd_numbers, write_esd
 from s3_world import BUCKET, FaultyProxy, address_of, needs_s3, objects_of, random_faults, s3_server
 from scene_files import GRID, flat, write_landsat_c2
 from stac_world import item_of
@@ -123,6 +124,15 @@ def test_the_command_line_knows_addresses(years: Path, tmp_path: Path, codec: Co
     assert (again.code, again.err.count("\n")) == (2, 1)
     assert "exists already" in again.err
     assert esd(*words, "--resume").document["blocks_done_before"] == 1
+
+
+def test_published_tiles_are_imported_into_a_store(tmp_path: Path) -> None:
+    tile = write_esd(tmp_path, esd_numbers(64, 70), 2004)
+    assert esd("import", tile, f"s3://{BUCKET}/tiles.esd.zarr", "--json").document["windows"] == ["2004-01-01"]
+    assert esd("import", tile, tmp_path / "tiles.esd.zarr").code == 0
+    place = place_of(f"s3://{BUCKET}/tiles.esd.zarr")
+    assert isinstance(place, ObjectPath)
+    assert objects_of(place) == files(tmp_path / "tiles.esd.zarr")
 
 
 @pytest.mark.parametrize("address", ["s3://", "s3://bucket", "gs://bucket/a.zarr", "http://host/a.zarr"])

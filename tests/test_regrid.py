@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +17,8 @@ from skimage.measure import block_reduce
 import esd
 from esd.cube import Cube
 from esd.engine.execute import Raster
+from esd.engine.plan import make_plan
+from esd.engine.program import Program
 from esd.errors import EsdError
 from esd.grid import GeoBox, make_geobox, sub_geobox
 from esd.grid import Region as Window
@@ -143,7 +146,22 @@ def test_blocks_of_a_cube_follow_its_data(cube: Cube) -> None:
     expected = coarser(image.compute().masked, 4, np.nanmean)
     raster = coarse.compute(cache=None)
     assert np.allclose(raster.values[raster.valid], expected[raster.valid], rtol=1e-5)
-    assert "reduce_resolution" in coarse.explain()
+    assert coarse.cost(probe=False).read_bytes >= image.cost(probe=False).read_bytes
+
+
+@pytest.mark.parametrize("reducer", ["mean", "median", "mode"])
+@pytest.mark.parametrize(("factor", "tile"), [(2, 64), (8, 32), (100, 2)])
+def test_planned_memory_bounds_what_blocks_take(reducer: str, factor: int, tile: int) -> None:
+    values = np.random.default_rng(0).random((4, 2, 256, 256), dtype=np.float32)
+    image = esd.from_array(values, grid(256, 256), ("a", "b"), [f"2004-01-0{i}" for i in range(1, 5)]) + 1
+    plan = make_plan(image.reduce_resolution(factor, reducer).expr, tile=tile)
+    program = Program(plan.root, plan.tiles[0])
+    program()
+    tracemalloc.start()
+    program()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= plan.peak_bytes
 
 
 def test_moving_changes_the_grid_and_nothing_else() -> None:

@@ -17,6 +17,7 @@ from random_codecs import random_codec
 
 import esd
 from esd.analytics.classify import Classifier, train_classifier
+from esd.analytics.regressors import train_regressor
 from esd.block import Block
 from esd.cube import Cube
 from esd.engine.lower import lower
@@ -218,14 +219,30 @@ def test_operators_on_vectors_refuse_reflectance_and_take_computed_numbers(name:
 def test_classifiers_equal_themselves_on_dequantized_codes(name: str, method: str, tier: str, spaces: Spaces) -> None:
     classifier, kernel = spaces.classifiers[method], esd.get_operator(name).kernel
     assert kernel is not None
+    if name == "classify_probabilities" and method == "prototype":
+        with pytest.raises(EsdError, match="has no probabilities"):
+            esd.call(name, spaces.coded[0], classifier)
+        return
     found = computed(esd.call(name, spaces.coded[0], classifier), tier)
     assert_same(found, kernel(spaces.vectors[0], classifier=classifier))
+
+
+@pytest.mark.parametrize("method", ["linear", "ridge", "random_forest"])
+def test_regressors_equal_themselves_on_dequantized_codes(method: str, spaces: Spaces) -> None:
+    rng = np.random.default_rng(6)
+    samples = rng.uniform(-1, 1, (60, 36))
+    regressor = train_regressor(samples, samples @ np.arange(36), method, codec=spaces.cube.codec, trees=5)
+    kernel = esd.get_operator("regress").kernel
+    assert kernel is not None
+    assert_same(computed(esd.call("regress", spaces.coded[0], regressor)), kernel(spaces.vectors[0], regressor=regressor))
+    with pytest.raises(SpaceError, match=r"^regress: needs embedding"):
+        esd.call("regress", spaces.coded[0].decode(), regressor)
 
 
 @pytest.mark.parametrize("name", BY_ARGUMENTS)
 def test_classifiers_of_reflectance_decode_codes(name: str, spaces: Spaces) -> None:
     decoded = spaces.decoded[0].compute().values.reshape(216, -1).T[:60]
-    classifier = train_classifier(decoded, [str(i % 2) for i in range(len(decoded))], "prototype", space="reflectance")
+    classifier = train_classifier(decoded, [str(i % 2) for i in range(len(decoded))], "logistic", space="reflectance")
     expected = computed(esd.call(name, spaces.decoded[0], classifier))
     assert_same(computed(esd.call(name, spaces.coded[0], classifier)), expected)
     with pytest.raises(EsdError, match=f"^{name}"):

@@ -113,8 +113,20 @@ def make_plan(
             f"the plan needs {fit.total / 1e6:.0f} MB even in tiles of {fit.side} pixels, {allowed / 1e6:.0f} MB are "
             f"allowed; most goes to {fit.largest!r}: raise --max-memory or narrow it (filter_date, select)"
         )
-    reads = sum(infer(node).bytes_per_pixel for node in postorder(fit.root) if node.op in ("load", "stored"))
-    return Plan(fit.root, given, asked, fit.side, threads, fit.total, reads * asked.size, fit.largest)
+    return Plan(fit.root, given, asked, fit.side, threads, fit.total, _read_per_pixel(fit.root) * asked.size, fit.largest)
+
+
+def _read_per_pixel(root: Expr) -> int:
+    """Return the stored bytes that a pixel of the result is made of, blocks of pixels made one counted in full."""
+    scale = {root.key: 1}
+    total = 0
+    for node in reversed(list(postorder(root))):
+        if node.op in ("load", "stored"):
+            total += infer(node).bytes_per_pixel * scale[node.key]
+        finer = node.args["factor"] ** 2 if node.op == "reduce_resolution" else 1
+        for source in node.src:
+            scale[source.key] = max(scale.get(source.key, 1), scale[node.key] * finer)
+    return total
 
 
 @dataclass(frozen=True)
