@@ -348,7 +348,15 @@ def _probability_work(given: Sequence[CubeType], args: Mapping[str, Any], pixels
     return pixels * (given[0].bytes_per_pixel + 2 * 8 * len(args["classifier"].classes))
 
 
-@operator("classify", Tile.ARRAY, _probability_rule, _feature_space, work=_probability_work, interpreted=MATRICES)
+@operator(
+    "classify",
+    Tile.ARRAY,
+    _probability_rule,
+    _feature_space,
+    work=_probability_work,
+    interpreted=MATRICES,
+    example="image.classify_probabilities(train_classifier(samples, labels, 'naive_bayes', space='reflectance'))",
+)
 def classify_probabilities(image: Block, classifier: Classifier) -> Block:
     """Probability of each class by a trained classifier: a band for each class, float32, 0..1, [1, class, y, x].
 

@@ -203,7 +203,14 @@ def _regress_rule(image: CubeType, *, regressor: Regressor) -> CubeType:
     return CubeType(image.grid, image.time[:1], ("prediction",), np.dtype(np.float64), Space.VALUE)
 
 
-@operator("classify", Tile.ARRAY, _regress_rule, _regress_space, interpreted=MATRICES)
+@operator(
+    "classify",
+    Tile.ARRAY,
+    _regress_rule,
+    _regress_space,
+    interpreted=MATRICES,
+    example="image.regress(train_regressor(samples, samples[:, 3], space='reflectance'))",
+)
 def regress(image: Block, regressor: Regressor) -> Block:
     """Number of each pixel by a trained regressor: float64 [1, 1, y, x], in the unit that it was trained on.
 

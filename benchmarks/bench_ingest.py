@@ -2,7 +2,7 @@
 
 Scenes are those of the simulator, for a region of --size x --size pixels and one year; they are made first and do not count.
 The ingest runs in a process of its own, so that its memory is its own. Shares are of its CPU time: `reading` (hashing,
-opening and placing scenes), `compositing`, `filling` (with --fill fusion), `encoding` (and decoding again for the error),
+opening and placing scenes), `compositing`, `filling` (with --fill fusion), `encoding` (with decoding again for the error),
 `writing` (shards, checksums, ledger), `other` (planning, imports, zarr's and DuckDB's own threads beside those).
 
     python benchmarks/bench_ingest.py --size 2048 --max-memory 4GB
@@ -72,7 +72,7 @@ def watched() -> Clock:
     clock.watch(BlockStack, "rows", "compositing")
     clock.watch(BlockStack, "fill", "filling", time.process_time)  # its own threads, and nothing else meanwhile
     clock.watch(Codec, "encode", "encoding")
-    clock.watch(Codec, "decode", "encoding")
+    clock.watch(Codec, "decode", "decoding")
     clock.watch(Cube, "write_block", "writing", time.process_time)
     clock.watch(Cube, "block_checksum", "writing")
     clock.watch(ledger.Ledger, "finish_block", "writing", time.process_time)
@@ -87,6 +87,8 @@ def ingest(scenes: Path, out: Path, memory: int, encoder: str | None, fill: str)
     report = pipeline.run_ingest(plan, out, codec)
     spent = time.process_time() - cpu
     pixels = plan.geobox.shape.y * plan.geobox.shape.x * len(plan.windows)
+    decoding = clock.seconds["decoding"]
+    clock.seconds["encoding"] += decoding
     shares = {stage: clock.seconds[stage] / spent for stage in STAGES}
     return {
         "scenes": report.scenes,
@@ -101,6 +103,7 @@ def ingest(scenes: Path, out: Path, memory: int, encoder: str | None, fill: str)
         "pixel_years_per_cpu_second": pixels / spent,
         "scene_pixels_per_cpu_second": report.bytes_in / 12 / spent,
         "share": {**shares, "other": 1 - sum(shares.values())},
+        "decoding_in_encoding": decoding / spent,
         "peak_bytes": peak_rss(),
         "planned_bytes": plan.peak_bytes,
         "max_memory": memory,

@@ -11,85 +11,21 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+from operator_names import OTHERS
 
 import esd
 from esd.analytics import CLUSTERERS, METHODS, accuracy, kernels
+from esd.processes import PROCESSES
 from esd.reducer import REDUCERS
 
 PAGE = Path(__file__).parent / "operators-status.md"
-
-# name in the table -> name here, where it is another one
-OTHERS = {
-    "distance": "distance_transform",
-    "glcm_texture": "glcm",
-    "gaussian_filter": "gaussian",
-    "laplace": "laplacian",
-    "connected_pixel_count": "component_size",
-    "sieve": "remove_small",
-    "log": "ln",
-    "abs": "absolute",
-    "asin": "arcsin",
-    "acos": "arccos",
-    "atan": "arctan",
-    "reducer_histogram": "histogram",
-    "reducer_pearson": "pearson",
-    "reducer_spearman": "spearman",
-    "reducer_linear_regression": "linear_regression",
-    "reducer_ridge": "ridge_regression",
-    "reducer_lasso": "lasso_regression",
-    "geometry_distance": "FeatureCollection.distance",
-    "geometry_bounds": "FeatureCollection.bounds",
-    "transform": "FeatureCollection.to_crs",
-    "contained_in": "FeatureCollection.filter_bounds",
-    "intersects": "FeatureCollection.filter_bounds",
-    "contains": "FeatureCollection.filter_bounds",
-    "disjoint": "FeatureCollection.filter_bounds",
-    "touches": "FeatureCollection.filter_bounds",
-    "crosses": "FeatureCollection.filter_bounds",
-    "spatial_join": "FeatureCollection.join",
-    "select_properties": "FeatureCollection.select",
-    "group_features": "FeatureCollection.dissolve",
-    "union_features": "FeatureCollection.dissolve",
-    "feature_collection": "esd.features",
-    "feature": "esd.features",
-    "point": "esd.features",
-    "multipoint": "esd.features",
-    "linestring": "esd.features",
-    "multilinestring": "esd.features",
-    "polygon": "esd.features",
-    "multipolygon": "esd.features",
-    "bbox": "esd.features",
-    "rectangle": "esd.features",
-    "from_geojson": "esd.features",
-    "from_wkt": "esd.features",
-    "zonal_stats": "FeatureCollection.reduce_regions",
-    "classifier_decision_tree": "esd.analytics.decision_tree",
-    "train": "esd.analytics.train_classifier",
-    "train_clusterer": "esd.analytics.train_clusterer",
-    "cluster": "classify",
-    "save_model": "esd.analytics.Classifier.save",
-    "class_order": "ConfusionMatrix.classes",
-    "rasterize": "esd.regions.rasterize",
-    "vectorize": "esd.regions.vectorize",
-    "clip": "esd.regions.clip",
-    "clip_to_collection": "esd.regions.clip",
-    "paint": "esd.regions.rasterize",
-    "reduce_region": "esd.regions.reduce_region",
-    "sample": "esd.regions.sample",
-    "filter_intersects": "FeatureCollection.filter_bounds",
-    "filter_contains": "FeatureCollection.filter_bounds",
-    "filter_within_distance": "FeatureCollection.within_distance",
-    **dict.fromkeys(
-        [
-            "filter_" + name
-            for name in ("eq", "neq", "gt", "gte", "lt", "lte", "range", "and", "or", "not", "in_list", "not_null")
-        ],
-        "FeatureCollection.filter",
-    ),
-}
-VECTOR_GROUPS = ("33", "34", "35", "36", "37", "25", "26")
-ANYWHERE = ("14", "25", "29", "30")
+PROCESS = "openEO process "
+VECTOR_GROUPS = ("25", "26", "33", "34", "35", "36", "37")
+"""Groups whose operators are methods of feature collections, whatever images have of the same name."""
 
 
 def known() -> dict[str, str]:
@@ -102,21 +38,40 @@ def known() -> dict[str, str]:
     return found | {name: f"`esd.analytics.accuracy.{name}`" for name in accuracy.__all__ if name[0].islower()}
 
 
+def looked_up(name: str) -> str:
+    """Return a dotted name as the page tells it. Raises SystemExit if there is nothing of that name."""
+    first, *rest = name.split(".")
+    found: Any = esd if first == "esd" else getattr(esd, first, None) or getattr(accuracy, first)
+    try:
+        for depth, part in enumerate(rest, start=1):
+            if part in getattr(found, "__dataclass_fields__", ()):
+                break
+            found = getattr(found, part) if hasattr(found, part) else import_module(".".join([first, *rest][: depth + 1]))
+    except (AttributeError, ImportError) as error:
+        raise SystemExit(f"{name} answers to nothing: {error}") from error
+    return f"`{name}`"
+
+
+def looked_up_process(name: str) -> str:
+    """Return the name of an openEO process. Raises SystemExit if there is none of that name."""
+    if name not in PROCESSES:
+        raise SystemExit(f"there is no openEO process {name}")
+    return name
+
+
 def answer(row: Mapping[str, str], names: Mapping[str, str]) -> str | None:
     """Return what answers a row of the table, or None."""
-    name, group = row["name"], row["group"][:2]
-    other = OTHERS.get(name)
-    if group in VECTOR_GROUPS and hasattr(esd.FeatureCollection, name):
+    name = row["name"]
+    other = OTHERS.get(name, name)
+    if row["group"][:2] in VECTOR_GROUPS and hasattr(esd.FeatureCollection, name):
         return f"`FeatureCollection.{name}`"
-    if group == "40" and hasattr(accuracy.ConfusionMatrix, name):
+    if row["group"][:2] == "40" and hasattr(accuracy.ConfusionMatrix, name):
         return f"`ConfusionMatrix.{name}`"
-    if group == "24" and f"reducer {name.removeprefix('reducer_')}" in names:
-        return names[f"reducer {name.removeprefix('reducer_')}"]
-    if other is not None and "." in other and (group >= "32" or group in ANYWHERE):
-        return f"`{other}`"
-    if group in VECTOR_GROUPS[:5]:
-        return None
-    return names.get(other or name)
+    if other.startswith(PROCESS):
+        return f"openEO process `{looked_up_process(other.removeprefix(PROCESS))}`"
+    if "." in other:
+        return looked_up(other)
+    return names.get(other) or names.get(f"reducer {other.removeprefix('reducer_')}")
 
 
 def page(rows: Iterable[Mapping[str, str]]) -> str:

@@ -12,7 +12,7 @@ import reference_examples as made
 from reference_examples import Example, ExampleError
 
 import esd
-from esd import analytics, joins, rasters, regions, stored, timeseries
+from esd import analytics, joins, rasters, region_tables, regions, sampling, stored, timeseries
 from esd.analytics import CLUSTERERS, METHODS, accuracy, kernels
 from esd.collection import ImageCollection
 from esd.engine.lower import lower
@@ -148,7 +148,10 @@ def kin(problems: Problems) -> dict[str, list[Entry]]:
         "image collection": _members(ImageCollection, "ImageCollection", "collection"),
         "feature collection": _members(esd.FeatureCollection, "FeatureCollection", "fields"),
         "rasters": [*_functions(rasters, ["load_image"]), *_functions(stored, ["from_zarr"])],
-        "images and vectors": [*_functions(regions, regions.__all__), *_functions(timeseries, timeseries.__all__)],
+        "images and vectors": [
+            *(entry for module in (regions, region_tables, sampling) for entry in _functions(module, module.__all__)),
+            *_functions(timeseries, timeseries.__all__),
+        ],
         "conditions of joins": _functions(joins, ["equal", "max_difference", "relation", "within_distance"]),
         "kernels": _functions(kernels, kernels.__all__),
         "classifiers": [_trained(method, problems) for method in (*METHODS, *CLUSTERERS)],

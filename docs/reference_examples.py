@@ -17,7 +17,7 @@ import numpy as np
 from reference_tables import ALIASES, FEWEST, FIRST, GIVEN, IMAGES, OF_METHODS, OTHERS
 
 import esd
-from esd import analytics, examples, joins, regions, timeseries
+from esd import analytics, examples, joins, region_tables, regions, sampling, timeseries
 from esd.analytics import accuracy, kernels
 from esd.errors import EsdError
 from esd.image import Image
@@ -31,6 +31,8 @@ SOURCES: dict[str, Iterable[str]] = {
     "esd.examples": (*examples.MADE, *examples.__all__),
     "esd": esd.__all__,
     "esd.regions": regions.__all__,
+    "esd.region_tables": region_tables.__all__,
+    "esd.sampling": sampling.__all__,
     "esd.joins": joins.__all__,
     "esd.timeseries": timeseries.__all__,
     "esd.analytics": analytics.__all__,

@@ -218,3 +218,10 @@ def test_what_lacks_bands_or_lies_elsewhere_is_refused() -> None:
         image.rgb_to_hsv()
     with pytest.raises(GridError, match="different grids"):
         image.pansharpen(noise(8, 8))
+
+
+@pytest.mark.parametrize(("text", "power"), [("nir ** (1 / 3)", 1 / 3), ("nir ** (2 ** -1)", 0.5), ("nir ** (5 % 3)", 2)])
+def test_two_numbers_in_a_text_are_a_number(text: str, power: float) -> None:
+    values, valid, image = reflectance()
+    raster = esd.parse(text, image).compute()
+    assert np.allclose(raster.values[raster.valid], values[3][valid[3]] ** power)
