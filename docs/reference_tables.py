@@ -26,7 +26,6 @@ FIRST: dict[str, tuple[str, ...]] = {
     "matrix": ("image['nir']", "image"),
     "morphology": ("water",),
     "objects": ("water",),
-    "reach": "100",
     "reducer": ("image['nir']", "image"),
     "remap": ("classes",),
     "structure": ("before", "image", "coded"),
