@@ -73,11 +73,11 @@ def index(groups: dict[str, list[Entry]], others: dict[str, list[Entry]]) -> str
     """Return the index: a line for everything that has an entry."""
     number = sum(map(len, groups.values()))
     lines = ["# Reference", "", MARK, "", f"{number} operators, each a method of images and known to `esd operators`.", ""]
-    lines += [f"Each page tells what an operator needs of a pixel ({LETTERS}), the space of numbers that it asks for,"]
+    lines += [f"Of each it is told what a number of the result needs ({LETTERS}),"]
     lines += [
-        "its rule for masks where that is not in the text, and whether there is vector code for it. Where none is said,"
+        "the space of numbers that it asks for, the rule for masks where the text has none, its vector code or why NumPy"
     ]
-    lines += ["NumPy computes it. The examples use small images, that `from esd.examples import ...` has:", ""]
+    lines += ["computes it, and openEO's name. The examples use small images, which `from esd.examples import ...` has:", ""]
     lines += [f"* `{name}`: {what}" for name, (what, _make) in MADE.items()]
     for heading, chosen in (("Operators", groups), ("Beside operators", others)):
         lines += ["", f"## {heading}"]

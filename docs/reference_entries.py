@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,10 +69,24 @@ class Problems:
 
 
 def signature_of(function: Callable[..., Any], name: str) -> str:
-    """Return a function's name and parameters as they are written, without self."""
+    """Return a function's name, parameters and result as they are written, without self."""
     signature = inspect.signature(function)
     own = [one for one in signature.parameters.values() if one.name != "self"]
-    return f"{name}{signature.replace(parameters=own)}".replace("'", "").replace('"', "'")
+    returns = signature.return_annotation
+    return written(name, own) + (f" -> {returns}" if isinstance(returns, str) else "")
+
+
+def written(name: str, parameters: Iterable[inspect.Parameter], plain: str = "") -> str:
+    """Return a name and parameters as they are written in code; those of the kind `plain` without it."""
+    parts: list[str] = []
+    for one in parameters:
+        if one.kind is one.KEYWORD_ONLY and not any(part.startswith("*") for part in parts):
+            parts.append("*")
+        star = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "")
+        given = "" if one.default is one.empty else f" = {one.default!r}"
+        bare = one.annotation is one.empty or one.annotation == plain
+        parts.append(f"{star}{one.name}{'' if bare else f': {one.annotation}'}{given}")
+    return f"{name}({', '.join(parts)})"
 
 
 def operators(problems: Problems) -> dict[str, list[Entry]]:
@@ -86,20 +100,13 @@ def operators(problems: Problems) -> dict[str, list[Entry]]:
 
 def _operator(declared: Operator, problems: Problems) -> Entry:
     example = problems.try_(lambda: made.of_operator(declared))
-    return Entry(declared.name, _call(declared), declared.doc, tuple(_facts(declared, example)), example)
-
-
-def _call(declared: Operator) -> str:
-    parts, named_only = [], False
-    for one in public_signature(declared).parameters.values():
-        if one.kind is one.KEYWORD_ONLY and not named_only and not any(part.startswith("*") for part in parts):
-            parts.append("*")
-        named_only = named_only or one.kind is one.KEYWORD_ONLY
-        star = "*" if one.kind is one.VAR_POSITIONAL else ""
-        given = "" if one.default is one.empty else f" = {one.default!r}"
-        kind = "" if one.annotation == "Image" else f": {one.annotation}"
-        parts.append(f"{star}{one.name}{kind}{given}")
-    return f"{declared.name}({', '.join(parts)})"
+    return Entry(
+        declared.name,
+        written(declared.name, public_signature(declared).parameters.values(), "Image"),
+        declared.doc,
+        tuple(_facts(declared, example)),
+        example,
+    )
 
 
 def _facts(declared: Operator, example: Example | None) -> Iterator[tuple[str, str]]:

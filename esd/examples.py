@@ -197,7 +197,8 @@ def _labels() -> tuple[str, ...]:
 def _collection() -> ImageCollection:
     from .collection import ImageCollection
 
-    return ImageCollection(tuple(_at(time) for time in range(3)))
+    about = (("TM", 5), ("ETM+", 15), ("ETM+", 40))
+    return ImageCollection(tuple(_at(time).set(sensor=name, cloud=cloud) for time, (name, cloud) in enumerate(about)))
 
 
 def _fields() -> FeatureCollection:
@@ -238,7 +239,7 @@ MADE: dict[str, tuple[str, Callable[[], Any]]] = {
     "yearly": ("twelve years of a forest, cleared in part in 2005: nir, swir2 and nbr", _yearly),
     "cube": ("a cube of 2004 and 2005, of codes for six numbers a month", _cube),
     "coded": ("`cube.image(2004)`: codes, which become embeddings or reflectance as operators need", _coded),
-    "collection": ("the three times as an image collection", _collection),
+    "collection": ("the three times as an image collection, with properties sensor and cloud", _collection),
     "fields": ("two polygons with properties name, crop and tons", _fields),
     "points": ("two points", _points),
     "samples": ("the vectors of all pixels, [30, 18]", _samples),

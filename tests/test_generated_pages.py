@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import doctest
-import importlib.util
+import importlib
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -22,16 +23,11 @@ FOLDER = ROOT / "docs" / "reference"
 
 
 @pytest.fixture(scope="module")
-def made() -> ModuleType:
+def made() -> Iterator[ModuleType]:
     """The module that makes examples, from the folder of the documentation."""
-    path = ROOT / "docs" / "reference_examples.py"
-    spec = importlib.util.spec_from_file_location("reference_examples", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "docs"))
+        yield importlib.import_module("reference_examples")
 
 
 def test_the_pages_are_what_the_registry_says() -> None:
