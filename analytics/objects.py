@@ -45,6 +45,8 @@ def _reduce_groups(values: Array, valid: Mask, labels: Array, reducer: str) -> t
 
 
 def _components_rule(image: CubeType, *, reducer: str) -> CubeType:
+    if len(image.bands) < 2:
+        raise ExpressionError("reduce_labels: needs the bands to reduce and one of labels after them, not one band alone")
     probe, _valid = get_reducer(reducer)(np.zeros((1, 1)), np.ones((1, 1), dtype=bool))
     if probe.ndim != 1:
         raise ExpressionError(f"reduce_connected_components: {reducer!r} gives no single number for each patch")

@@ -232,6 +232,7 @@ REFUSED: list[tuple[Callable[[Image], Image], str]] = [
     (lambda i: i.gmeans_segment(5, -1), "cell=-1"),
     (lambda i: i.reduce_connected_components(i, "mean"), "one band of integers"),
     (lambda i: i.reduce_connected_components(i.seed_grid(3), "medium"), "no reducer 'medium'"),
+    (lambda i: i.reduce_labels("mean"), "not one band alone"),
     (lambda i: i.cumulative_cost(i.seed_grid(3), 0.0), "most=0"),
 ]
 
