@@ -128,15 +128,8 @@ def _over_rule(image: CubeType, *, statistic: str) -> CubeType:
 
 
 @dataclass(frozen=True)
-class _Numbers(Whole):
+class _Numbers(Planes):
     """One number for each time and band, [time, band, 1, 1], which stands for all pixels."""
-
-    values: Array
-    valid: Mask
-
-    @property
-    def nbytes(self) -> int:
-        return int(self.values.nbytes + self.valid.nbytes)
 
     def crop(self, region: Region) -> Block:
         shape = (*self.values.shape[:2], region.y1 - region.y0, region.x1 - region.x0)

@@ -16,7 +16,7 @@ from esd.errors import TableError
 from .arguments import Aoi, CubePath, Grid, MaxMemory, Window, area_of, bytes_of, one_window, output, part_of
 from .colors import class_colors
 from .console import AsJson, count, emit, listing, note, verb
-from .holdout import cross_validate
+from .holdout import held_out_accuracy
 from .progress import bar
 from .rasters import Target, preview, write_map
 
@@ -116,7 +116,7 @@ def classify_document(
     target = Target(part_of(source, area_of(aoi, source)), aoi, max_memory=bytes_of(max_memory))
     held_out = None
     if report:
-        held_out = cross_validate(found.features, found.labels, found.places, method, space, opened.codec)
+        held_out = held_out_accuracy(found.features, found.labels, found.places, method, space, opened.codec)
     _write_maps(opened.image(chosen, grid), classifier, target, out, confidence)
     if png is not None:
         preview(out, png)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from esd.errors import EsdError
+
 if TYPE_CHECKING:
     from esd.codec import Codec
 
-__all__ = ["confusion_figures", "cross_validate"]
+__all__ = ["confusion_figures", "held_out_accuracy"]
 
 CELLS_ACROSS = 6
 """The samples' extent is cut into this many cells a side; a fold holds whole cells, so that no test sample has a training
@@ -18,7 +20,7 @@ sample beside it."""
 MOST_FOLDS = 5
 
 
-def cross_validate(
+def held_out_accuracy(
     features: npt.NDArray[np.float32],
     labels: npt.NDArray[Any],
     places: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
@@ -28,29 +30,21 @@ def cross_validate(
 ) -> dict[str, Any]:
     """Return accuracy by spatial folds, or the reason why there are too few samples for it.
 
-    `features` [n, d], `labels` [n], `places` longitude and latitude [n]. The folds are StratifiedGroupKFold's with a fixed
-    seed.
+    `features` [n, d], `labels` [n], `places` longitude and latitude [n].
     """
-    from sklearn.model_selection import StratifiedGroupKFold
+    from esd.analytics import cross_validate
 
-    from esd.analytics.classify import train_classifier
-
-    names = labels.astype(str)
-    cells = _cells(*places)
+    names, cells = labels.astype(str), _cells(*places)
     spread = {name: len(set(cells[names == name])) for name in np.unique(names)}
     folds = min(MOST_FOLDS, *spread.values())
     if folds < 2:
         poorest = min(spread, key=lambda name: spread[name])
         return {"folds": 0, "reason": f"the samples of {poorest!r} lie in one place only; accuracy needs them spread out"}
-    predicted = np.empty(len(names), dtype=object)
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
-    for train, test in splitter.split(features, names, cells):
-        if len(set(names[train])) < 2:
-            return {"folds": 0, "reason": "a spatial fold leaves a single class to train on; give more samples, spread out"}
-        trained = train_classifier(features[train], names[train], method, space=space, codec=codec)
-        found, _confidence = trained.predict(features[test])
-        predicted[test] = [trained.legend[int(code)] for code in found]
-    return {"folds": folds, "cells": len(set(cells)), **confusion_figures(names, predicted.astype(str))}
+    try:
+        found = cross_validate(features, names, method, folds, blocks=cells, space=space, codec=codec)
+    except EsdError as error:
+        return {"folds": 0, "reason": str(error)}
+    return {"folds": folds, "cells": len(set(cells)), **confusion_figures(names, found.predicted.astype(str))}
 
 
 def _cells(longitude: npt.NDArray[np.float64], latitude: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
