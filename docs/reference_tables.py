@@ -148,7 +148,6 @@ OF_METHODS: dict[str, str] = {
     "FeatureCollection.join_simple": "points.join_simple(fields, relation('within'))",
     "FeatureCollection.reduce_columns": "fields.reduce_columns('mean', ['tons'])",
     "ImageCollection.aggregate_array": "collection.aggregate_array('cloud')",
-    "ImageCollection.sort_by": "collection.sort_by('cloud', ascending=False)",
     "cross_validate": "cross_validate(samples, labels, 'naive_bayes', 3, space='reflectance')",
     "ImageCollection.aggregate": "collection.aggregate('cloud', 'mean')",
     "ImageCollection.combine": "collection.select('nir').combine(collection.select('red'))",

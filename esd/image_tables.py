@@ -46,20 +46,29 @@ class ImageTable:
     def filter(self, condition: str) -> Self:
         """Keep the images for which a condition on date and properties holds, CQL2 text as "cloud < 20 AND sensor = 'TM'".
 
-        Comparison with what is missing is neither true nor false, so such images are not kept. Raises ExpressionError for
-        what cannot be parsed or a property that no image has, WindowError where no image is left.
+        `date` is the first date, `geometry` the footprint in WGS 84 degrees. Comparison with what is missing is neither true
+        nor false, so such images are not kept. Raises ExpressionError for what cannot be parsed or a property that no image
+        has, WindowError where no image is left.
         """
         from .cql import parse_condition
 
-        found = parse_condition(condition)(self.table())
+        table = self.table()
+        if "geometry" in condition and "geometry" not in table:
+            table["geometry"] = [image.geometry() for image in self.images]
+        found = parse_condition(condition)(table)
         return self._non_empty(
             [image for image, kept in zip(self.images, found, strict=True) if kept], f"filter({condition})"
         )
 
     def sort(self, key: str = DATE, ascending: bool = True) -> Self:
-        """Order by a property, or by the first date; equal ones keep their order, missing ones come last."""
-        column = self._column(key)
-        order = column.sort_values(ascending=ascending, kind="stable", na_position="last").index
+        """Order by a property, or by the first date; equal ones keep their order, missing ones come last.
+
+        Raises TableError for a property that no image has, or that is a number in some and a text in others.
+        """
+        try:
+            order = self._column(key).sort_values(ascending=ascending, kind="stable", na_position="last").index
+        except TypeError as error:
+            raise TableError(f"sort: {key!r} is a number in some images and a text in others") from error
         return self._non_empty([self.images[place] for place in order], f"sort({key})")
 
     def distinct(self, *keys: str) -> Self:
@@ -79,6 +88,10 @@ class ImageTable:
     def random_column(self, seed: int = 0, name: str = "random") -> Self:
         """Set a random number from 0 to below 1 on each image: by a hash of the seed and of the image's expression."""
         return self._non_empty([image.set(name, _random(image, seed)) for image in self.images], "random_column")
+
+    def aggregate_array(self, key: str) -> list[Any]:
+        """Return a property of all images that have it, in their order."""
+        return [image.get(key) for image in self.images if image.get(key) is not None]
 
     def aggregate(self, key: str, op: str) -> Any:
         """Join the values of a property to one, as `FeatureCollection.aggregate` does."""

@@ -15,7 +15,6 @@ from .errors import BandError, ExpressionError, GridError, WindowError
 from .expr import Expr, postorder
 
 if TYPE_CHECKING:
-    import pandas as pd
     from odc.geo.geobox import GeoBox
     from pyproj import CRS
 
@@ -246,53 +245,3 @@ class Placed:
         sides = [image.bounds() for image in self.images]
         west, south, east, north = zip(*sides, strict=True)
         return min(west), min(south), max(east), max(north)
-
-    def properties(self) -> pd.DataFrame:
-        """Return a table with a row for each image: its properties, missing where it has none, and its first `date`."""
-        import pandas as pd
-
-        rows = [properties_of(image.expr) for image in self.images]
-        names = dict.fromkeys(name for row in rows for name in row)
-        table = pd.DataFrame({name: pd.Series([row.get(name) for row in rows]) for name in names}, index=range(len(rows)))
-        if "date" not in names:
-            dates: Any = [image.type.time[0][:10] or None for image in self.images]
-            table["date"] = pd.to_datetime(dates, errors="coerce", format="ISO8601")
-        return table
-
-    def filter(self, condition: str) -> ImageCollection:
-        """Keep the images whose properties fulfil a condition in CQL2 text, as "cloud < 20 AND sensor = 'TM'".
-
-        Beside the properties there are `date`, the first date, as in date >= DATE('2004-05-01'), and `geometry`, the
-        footprint in WGS 84 degrees. What an image has not got makes a comparison neither true nor false. Raises
-        ExpressionError for a condition that is not understood, a property that no image has, or if no image is left.
-        """
-        from .collection import ImageCollection
-        from .cql import parse_condition
-
-        table = self.properties()
-        if "geometry" in condition and "geometry" not in table:
-            table["geometry"] = [image.geometry() for image in self.images]
-        kept = [image for image, keep in zip(self.images, parse_condition(condition)(table), strict=True) if keep]
-        if not kept:
-            raise ExpressionError(f"filter({condition!r}) leaves none of the {len(self.images)} images")
-        return ImageCollection(tuple(kept))
-
-    def sort_by(self, key: str, ascending: bool = True) -> ImageCollection:
-        """Order the images by a property, equal ones as they were; those without it come last.
-
-        Raises ExpressionError where no image has it, or numbers and texts are mixed.
-        """
-        from .collection import ImageCollection
-
-        have = [image for image in self.images if image.get(key) is not None]
-        if not have:
-            raise ExpressionError(f"sort_by: no image has the property {key!r}")
-        try:
-            ordered = sorted(have, key=lambda image: image.get(key), reverse=not ascending)
-        except TypeError as error:
-            raise ExpressionError(f"sort_by: {key!r} is a number in some images and a text in others") from error
-        return ImageCollection((*ordered, *(image for image in self.images if image.get(key) is None)))
-
-    def aggregate_array(self, key: str) -> list[Any]:
-        """Return a property of all images that have it, in their order."""
-        return [image.get(key) for image in self.images if image.get(key) is not None]

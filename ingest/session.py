@@ -85,6 +85,7 @@ def ingest_session(plans: Sequence[IngestPlan], out: Place, codec: Codec, *, res
                 now, then = (", ".join(sorted(names)) for names in ({plan.grid for plan in plans}, cube.grids))
                 raise CubeError(f"{out} has the grids {then}, the scenes given now have {now}; give the same to --resume")
             yield tuple(_settled(plan, cube, ledger, run, created) for plan, run in zip(plans, runs, strict=True))
+            remove_partial_files(cube.path)  # of workers that were lost meanwhile
 
 
 def _windows(plans: Sequence[IngestPlan]) -> tuple[dt.date, ...]:
@@ -104,6 +105,7 @@ def append_session(plan: IngestPlan, store: Place, *, resume: bool) -> Iterator[
         with opened_ledger(store, lock) as ledger:
             run = _run_of(plan, ledger, cube.codec)
             yield _settled(plan, add_windows(cube, plan.windows), ledger, run, False)
+            remove_partial_files(cube.path)  # of workers that were lost meanwhile
 
 
 def _settled(plan: IngestPlan, cube: Cube, ledger: Ledger, run: Run, created: bool) -> Session:

@@ -61,6 +61,7 @@ def run_verify(
             sizes = plan.scene_bytes
             ledger.admit(run, [(scene, sizes[scene.id]) for scene in plan.scenes], ledger.failures_of(run))
             carry_out(Session(plan, cube, ledger, run, created=False), progress, executor)
+        remove_partial_files(cube.path)  # of workers that were lost meanwhile
         left = _verify(cube, ledger)
         if left.damaged:
             raise CubeError(f"{len(left.damaged)} blocks of {cube.path} are damaged again; look at its disk")

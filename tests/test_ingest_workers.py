@@ -16,7 +16,9 @@ import pytest
 from fault_world import World, say, small_plan, stored
 from random_codecs import random_codec
 
+from esd.engine import dask_executor
 from esd.engine.executors import Executor, executor_of
+from esd.errors import JobError
 from esd.ingest.pipeline import run_ingest
 from esd.ingest.workers import ProcessExecutor
 
@@ -95,3 +97,21 @@ def test_a_lost_process(world: World, tmp_path: Path) -> None:
         return [child.pid for child in multiprocessing.active_children() if child.pid and "Spawn" in type(child).__name__]
 
     lose_workers(world, tmp_path, ProcessExecutor(2), pids, "processes")
+
+
+def test_a_cluster_that_has_lost_all_workers_is_waited_for(
+    world: World, tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers that died together are started again by their nannies; a cluster that starts none is told."""
+    for pid in client.run(os.getpid).values():
+        os.kill(pid, signal.SIGKILL)
+    run_ingest(small_plan(world.scenes), tmp_path / "a.esd.zarr", random_codec(), executor=executor_of(client))
+    assert stored(tmp_path / "a.esd.zarr") == world.files
+    monkeypatch.setattr(dask_executor, "PATIENCE", 0.5)
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", host="127.0.0.1") as empty,
+        distributed.Client(empty, set_as_default=False) as connected,
+        pytest.raises(JobError, match="no workers"),
+    ):
+        run_ingest(small_plan(world.scenes), tmp_path / "b.esd.zarr", random_codec(), executor=executor_of(connected))

@@ -160,19 +160,19 @@ def test_images_are_filtered_by_their_properties(condition: str) -> None:
 
 def test_images_are_sorted_and_listed_by_their_properties() -> None:
     images = scenes()
-    assert numbers_of(images.sort_by("cloud")) == [1, 3, 2, 0]
-    assert numbers_of(images.sort_by("cloud", ascending=False)) == [0, 2, 1, 3]
-    assert numbers_of(images.sort_by("sensor")) == [1, 0, 3, 2]
+    assert numbers_of(images.sort("cloud")) == [1, 3, 2, 0]
+    assert numbers_of(images.sort("cloud", ascending=False)) == [0, 2, 1, 3]
+    assert numbers_of(images.sort("sensor")) == [1, 0, 3, 2]
     assert images.aggregate_array("sensor") == ["TM", "ETM+", "TM"]
-    assert list(images.properties()["cloud"]) == [40, 5, 20, 5]
+    assert list(images.table()["cloud"]) == [40, 5, 20, 5]
     for call, reason in (
-        (lambda: images.filter("cloud < 1"), "none of the 4 images"),
+        (lambda: images.filter("cloud < 1"), "leaves no image"),
         (lambda: images.filter("clouds < 1"), "clouds"),
         (lambda: images.filter("cloud <"), "wanted"),
-        (lambda: images.sort_by("clouds"), "no image has"),
-        (lambda: images.map(lambda i: i.set(x=1 if i.get("sensor") else "a")).sort_by("x"), "a text in others"),
+        (lambda: images.sort("clouds"), "no property 'clouds'"),
+        (lambda: images.map(lambda i: i.set(x=1 if i.get("sensor") else "a")).sort("x"), "a text in others"),
     ):
-        with pytest.raises(ExpressionError, match=reason) as caught:
+        with pytest.raises(EsdError, match=reason) as caught:
             call()
         assert "\n" not in str(caught.value)
 

@@ -23,6 +23,8 @@ __all__ = ["DaskExecutor"]
 T = TypeVar("T")
 _LOOK = 0.2
 """Seconds between two looks at the deadline while nothing finishes."""
+PATIENCE = 30.0
+"""Seconds that a cluster without workers is given: those that died are started again."""
 
 
 def _hold(task: T) -> T:
@@ -58,10 +60,12 @@ class DaskExecutor:
         self.ahead = ahead
 
     def _threads_by_worker(self) -> list[int]:
-        found = [int(worker["nthreads"]) for worker in self.client.scheduler_info(n_workers=-1)["workers"].values()]
-        if not found:
-            raise JobError("the Dask cluster has no workers; start some, for instance cluster.scale(2)")
-        return found
+        """Return the threads of each worker; where there is none, wait for one that is being started again."""
+        try:
+            self.client.wait_for_workers(1, timeout=PATIENCE)
+        except TimeoutError as error:
+            raise JobError("the Dask cluster has no workers; start some, for instance cluster.scale(2)") from error
+        return [int(worker["nthreads"]) for worker in self.client.scheduler_info(n_workers=-1)["workers"].values()]
 
     @property
     def threads(self) -> int:
