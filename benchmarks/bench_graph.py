@@ -197,9 +197,9 @@ def first_tile(folder: Path) -> dict[str, Any]:
     "numpy" (with "interpreter") is what no program on NumPy can do without. Modules are compiled to bytecode before, as they
     are once installed. The shares are medians; "least" is the quickest process, all threads and its end included.
     """
-    from cubes import local_cube, looking_codec
+    from cubes import local_cube
 
-    cube = local_cube(folder / "first.esd.zarr", 512, codec=looking_codec())
+    cube = local_cube(folder / "first.esd.zarr", 512)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-c", FIRST_TILE, str(cube.path)]
     shares, whole = [], []
