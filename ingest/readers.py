@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from odc.geo.geobox import GeoBox
-from pyproj.exceptions import CRSError
+from pyproj.exceptions import ProjError
 from rasterio.errors import RasterioError
 
 from esd.dekad import BANDS
@@ -30,7 +30,7 @@ KINDS = (EspaReader(), LandsatC2Reader(), StacItemReader(), ModisReader(), Modis
 READERS: dict[str, Reader] = {reader.product: reader for reader in KINDS}
 SINGLE_FILES = (".tif", ".tiff", ".hdf")
 NEVER_ENTERED = (".zarr",)
-NONSENSE = (ValueError, ArithmeticError, LookupError, TypeError, MemoryError, OSError, CRSError, GridError)
+NONSENSE = (ValueError, ArithmeticError, LookupError, TypeError, MemoryError, OSError, ProjError, GridError)
 """What libraries raise for files whose numbers or texts make no sense, and disks for files that cannot be read."""
 
 

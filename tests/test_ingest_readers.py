@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
 from scene_files import (
     GRID,
@@ -237,6 +239,18 @@ def test_a_truncated_tarball_is_one_line_that_names_it(tmp_path: Path) -> None:
     assert len(failures) == 1
     assert bad.name in failures[0].cause
     assert "download it again" in failures[0].cause
+    assert "\n" not in failures[0].cause
+
+
+def test_a_coordinate_system_of_no_place_is_one_line_that_names_the_scene(tmp_path: Path) -> None:
+    scene = write_espa(tmp_path, DATE, packed=False)
+    hall = CRS.from_wkt('LOCAL_CS["the plan of a hall",UNIT["metre",1]]')
+    for band in scene.glob("*.tif"):
+        with rasterio.open(band, "r+") as file:
+            file.crs = hall
+    scenes, failures = find_scenes([scene])
+    assert scenes == ()
+    assert [failure.source for failure in failures] == [scene.name]
     assert "\n" not in failures[0].cause
 
 
