@@ -15,6 +15,7 @@ from esd.grid import geobox_from_bounds
 
 __all__ = ["chosen_codec", "local_cube"]
 
+
 def chosen_codec() -> Codec:
     """Return the codec that ESD_CODEC names, by name or path, or the default one."""
     return Codec.load(find(os.environ.get("ESD_CODEC", DEFAULT)))

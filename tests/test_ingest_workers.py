@@ -72,24 +72,43 @@ def kill_one(pids: Callable[[], list[int]], rng: np.random.Generator, seconds: f
     return thread
 
 
-def lose_workers(world: World, out: Path, executor: Executor, pids: Callable[[], list[int]], name: str) -> None:
+def lose_workers(
+    world: World,
+    out: Path,
+    executor: Executor,
+    pids: Callable[[], list[int]],
+    name: str,
+    replace: Callable[[], None] = lambda: None,
+) -> None:
+    """Lose a worker in each of many ingests; where an ingest ends because none is left, `replace` them and resume."""
     lost: list[int] = []
+    ended = 0
     for trial in range(TRIALS):
         rng = np.random.default_rng([SEED, trial, *name.encode()])
+        replace()
         thread = kill_one(pids, rng, 2 * world.seconds, lost)
         store = out / f"{trial}.esd.zarr"
-        run_ingest(small_plan(world.scenes), store, random_codec(), executor=executor)
+        try:
+            run_ingest(small_plan(world.scenes), store, random_codec(), executor=executor)
+        except JobError:
+            ended += 1
+            replace()
+            run_ingest(small_plan(world.scenes), store, random_codec(), executor=executor, resume=store.exists())
         thread.join()
         assert stored(store) == world.files, f"seed {SEED}, trial {trial}"
         world.finish(store)
-    say(f"{name}: {len(lost)} workers lost in {TRIALS} ingests; seed {SEED}")
+    say(f"{name}: {len(lost)} workers lost in {TRIALS} ingests, {ended} of them ended by it; seed {SEED}")
 
 
 def test_a_lost_dask_worker(world: World, tmp_path: Path, client: Any) -> None:
     def pids() -> list[int]:
         return list(client.run(os.getpid).values())
 
-    lose_workers(world, tmp_path, executor_of(client), pids, "dask")
+    def replace() -> None:
+        client.cluster.scale(2)  # a nanny whose worker dies while it starts gives up
+        client.wait_for_workers(2, timeout=120)
+
+    lose_workers(world, tmp_path, executor_of(client), pids, "dask", replace)
 
 
 def test_a_lost_process(world: World, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Needs the extra `dask`. Workers must see the cubes and the destination under the
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -64,7 +65,9 @@ class DaskExecutor:
         try:
             self.client.wait_for_workers(1, timeout=PATIENCE)
         except TimeoutError as error:
-            raise JobError("the Dask cluster has no workers; start some, for instance cluster.scale(2)") from error
+            raise JobError(
+                "the Dask cluster has no workers; start some, for instance cluster.scale(2), and run it again"
+            ) from error
         return [int(worker["nthreads"]) for worker in self.client.scheduler_info(n_workers=-1)["workers"].values()]
 
     @property
@@ -104,13 +107,16 @@ class DaskExecutor:
         """Wait until some of the futures have ended; stop meanwhile if it is time to."""
         from distributed import wait
 
+        looked = time.monotonic()
         while True:
             stop.check()
             try:
                 ended: Any = wait(list(pending), timeout=_LOOK, return_when="FIRST_COMPLETED")  # type: ignore[no-untyped-call]  # Dask's own
                 return list(ended.done)
             except TimeoutError:
-                continue
+                if time.monotonic() - looked > PATIENCE:
+                    self._threads_by_worker()  # nothing would ever finish without workers
+                    looked = time.monotonic()
 
     def _result(self, future: Any) -> Any:
         from distributed import KilledWorker
