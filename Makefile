@@ -21,7 +21,7 @@ test: $(STAMP)
 
 # Under a minute: what to run before every commit.
 check: $(STAMP) lint types
-	$(BIN)/python -m pytest -m "not slow" tests/test_tiny.py tests/test_layers.py tests/test_expr.py tests/test_text.py
+	$(BIN)/python -m pytest tests/test_tiny.py tests/test_layers.py tests/test_expr.py tests/test_text.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
