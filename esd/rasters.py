@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -17,16 +16,14 @@ from .expr import Expr
 from .grid import Region, make_geobox
 from .image import Image, call
 from .remote import is_address, open_raster
-from .space import CubeType, Space
-
-if TYPE_CHECKING:
-    from odc.geo.geobox import GeoBox
+from .store_paths import Place
+from .stored import Numbers
 
 __all__ = ["RasterSource", "load_image"]
 
 
 @dataclass(frozen=True)
-class RasterSource:
+class RasterSource(Numbers):
     """Bands of a raster on its grid, north up: `places` counts them from 1. Read anew for each region.
 
     `stamp` tells the state of the file; `flipped`: its rows lie from south to north.
@@ -34,22 +31,12 @@ class RasterSource:
 
     path: str
     stamp: int
-    grid: GeoBox
-    time: tuple[str, ...]
-    bands: tuple[str, ...]
     places: tuple[int, ...]
-    dtype: str
     flipped: bool
 
-    @property
-    def token(self) -> str:
-        """Hash of what is read and how."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()
-
-    @property
-    def type(self) -> CubeType:
-        """The type of the whole image: plain numbers."""
-        return CubeType(self.grid, self.time, self.bands, np.dtype(self.dtype), Space.VALUE)
+    def files(self, region: Region) -> Iterable[Place]:  # noqa: ARG002 - a raster is one file
+        """Return the file, whatever the region."""
+        return [Path(self.path)]
 
     @property
     def scratch_bytes(self) -> int:
@@ -126,7 +113,8 @@ def _described(path: str, time: str) -> tuple[tuple[str, ...], RasterSource, lis
     grid = make_geobox(shape, affine, f"EPSG:{epsg}" if epsg else crs.to_wkt())
     stamp = 0 if is_address(path) else Path(path).stat().st_mtime_ns
     everything = tuple(range(1, len(names) + 1))
-    return names, RasterSource(path, stamp, grid, (time,), names, everything, dtypes.pop(), flipped), scales
+    source = RasterSource(path, stamp, everything, flipped, grid=grid, time=(time,), bands=names, dtype=dtypes.pop())
+    return names, source, scales
 
 
 def _scaled(image: Image, scales: Sequence[tuple[Any, Any]]) -> Image:

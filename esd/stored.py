@@ -24,7 +24,7 @@ from .structure import evaluated_by_engine
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
-__all__ = ["Source", "StoredSource", "from_zarr", "open_array"]
+__all__ = ["Numbers", "Source", "StoredSource", "from_zarr", "open_array"]
 
 
 @runtime_checkable
@@ -69,22 +69,14 @@ def open_array(path: str, name: str) -> Any:
         raise CubeError(f"there is no array {name!r} in the Zarr store {path}; name one of its arrays") from error
 
 
-@dataclass(frozen=True)
-class StoredSource:
-    """An array [time, band, y, x] of a Zarr store on a grid, or some of its times: `first` is the position of the first.
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """Plain numbers in files, on a grid: what the sources of such images have in common."""
 
-    `stamp` is when its metadata changed last, in nanoseconds.
-    """
-
-    path: str
-    name: str
-    stamp: int
-    dtype: str
-    nodata: float | None
     grid: GeoBox
     time: tuple[str, ...]
     bands: tuple[str, ...]
-    first: int = 0
+    dtype: str
 
     @property
     def token(self) -> str:
@@ -95,6 +87,20 @@ class StoredSource:
     def type(self) -> CubeType:
         """The type of the whole image: plain numbers."""
         return CubeType(self.grid, self.time, self.bands, np.dtype(self.dtype), Space.VALUE)
+
+
+@dataclass(frozen=True)
+class StoredSource(Numbers):
+    """An array [time, band, y, x] of a Zarr store on a grid, or some of its times: `first` is the position of the first.
+
+    `stamp` is when its metadata changed last, in nanoseconds.
+    """
+
+    path: str
+    name: str
+    stamp: int
+    nodata: float | None
+    first: int = 0
 
     @property
     def scratch_bytes(self) -> int:
@@ -167,5 +173,6 @@ def from_zarr(
     if tuple(array.shape) != wanted:
         raise GridError(f"array {name!r} has shape {tuple(array.shape)}, times, bands and grid make {wanted}")
     stamp = (folder / name / "zarr.json").stat().st_mtime_ns
-    source = StoredSource(str(folder), name, stamp, array.dtype.str, nodata, geobox, tuple(time), tuple(bands))
+    plane = {"grid": geobox, "time": tuple(time), "bands": tuple(bands), "dtype": array.dtype.str}
+    source = StoredSource(str(folder), name, stamp, nodata, **plane)
     return Image(Expr("stored", (), {"source": source}))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from esd.cube import Cube
 from esd.engine.cache import ResultCache, shared_cache
 from esd.errors import ExpressionError
 from esd.grid import Region, geobox_from_bounds, sub_geobox
+from esd.rasters import load_image
 from esd.stored import from_zarr
 
 
@@ -90,6 +93,19 @@ def test_chunks_of_somebody_else_written_again_are_computed_again(tmp_path: Path
     array[:, :, 32:] = 4
     assert [float(image.compute(corner, cache=cache).values.max()) for corner in corners] == [2, 5]
     assert cache.hits == int(compressor is None)
+
+
+def test_a_raster_written_again_is_computed_again(tmp_path: Path) -> None:
+    grid, path, cache = geobox_from_bounds(0, 0, 640, 640, "EPSG:32633", 10), tmp_path / "a.tif", ResultCache(10**8)
+    place = {"crs": "EPSG:32633", "transform": grid.affine}
+    image: Any = None
+    for number in (1, 4):
+        with rasterio.open(path, "w", "GTiff", 64, 64, 1, dtype="float32", **place) as file:
+            file.write(np.full((64, 64), number, dtype=np.float32), 1)
+        image = load_image(path) if image is None else image
+        assert float((image + 1).compute(cache=cache).values.max()) == number + 1
+    assert float((image + 1).compute(cache=cache).values.max()) == 5
+    assert cache.hits == 1
 
 
 def test_what_a_halo_or_a_reprojection_reads_counts(own: Cube) -> None:
