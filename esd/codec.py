@@ -53,8 +53,9 @@ def fill_linear(values: Floats, weights: Weights, mean: Floats) -> Floats:
     never = before[-1] < 0
     before_or_after = np.where(before < 0, after, before)
     after_or_before = np.where(after >= time, before, after)
-    low = np.take_along_axis(values, np.where(never, 0, before_or_after), axis=0)
-    high = np.take_along_axis(values, np.where(never, 0, after_or_before), axis=0)
+    series = np.arange(never.size, dtype=np.intp).reshape(never.shape)
+    low = np.take(values, np.where(never, 0, before_or_after) * np.intp(never.size) + series)
+    high = np.take(values, np.where(never, 0, after_or_before) * np.intp(never.size) + series)
     gap = np.maximum(after_or_before - before_or_after, 1).astype(np.float32)
     share = (position - before_or_after).astype(np.float32) / gap
     filled = low + (high - low) * np.clip(share, 0, 1)

@@ -24,6 +24,9 @@ Layers = Sequence[Mapping[str, Any]]
 BLOCK_DEKADS, BLOCK_BANDS = 6, 2
 """The last layer of a decoder that ends in `expand` is computed in blocks of so many dekads and bands: red and nir, which
 most indices need, are one block."""
+MIX_COLUMNS = 1024
+"""Numbers of a time step that `mix` takes at a time: few enough that its hidden layer, the widest array of a codec, stays in
+the cache, and that BLAS multiplies in place what it would else pack first. Two to three times as fast; the same sums."""
 
 
 def _linear(x: Floats, weight: Floats, bias: Floats) -> Floats:
@@ -53,22 +56,42 @@ def _relu(x: Floats, out: Floats | None = None) -> Floats:
 def _residual(x: Floats, tensors: Tensors, name: str) -> Floats:
     first, second = tensors[f"{name}.0.weight"], tensors[f"{name}.1.weight"]
     if first.shape[2] == second.shape[2] == 1:
-        biases = tensors[f"{name}.0.bias"], tensors[f"{name}.1.bias"]
-        change = _perceptron(_relu(x), first[:, :, 0], biases[0], second[:, :, 0], biases[1])
-    else:
-        hidden = _conv(_relu(x), tensors, f"{name}.0")
-        change = _conv(_relu(hidden, out=hidden), tensors, f"{name}.1")
+        perceptron = _Perceptron(tensors, name)
+        result = np.empty_like(x)
+        for step, changed in zip(x, result, strict=True):  # one at a time, so that what is hidden stays in the cache
+            perceptron(_relu(step), changed)
+            changed += step
+        return result
+    hidden = _conv(_relu(x), tensors, f"{name}.0")
+    change = _conv(_relu(hidden, out=hidden), tensors, f"{name}.1")
     return np.add(x, change, out=change)
 
 
-def _perceptron(x: Floats, first: Floats, bias: Floats, second: Floats, last: Floats) -> Floats:
-    """Return second relu(first x + bias) + last: relu(h + bias) is max(h, -bias) + bias, and that bias joins the last one.
+class _Perceptron:
+    """second relu(first x + bias) + last: relu(h + bias) is max(h, -bias) + bias, and that bias joins the last one.
 
-    A pass over the widest array less, of three.
+    A pass over the widest array less, of three, and that array is kept from call to call.
     """
-    hidden = np.matmul(first, x)
-    np.maximum(hidden, -bias[:, None], out=hidden)
-    return _linear(hidden, second, second @ bias + last)
+
+    def __init__(self, tensors: Tensors, name: str) -> None:
+        self.first, self.second = (_matrix(tensors[f"{name}.{i}.weight"]) for i in (0, 1))
+        bias, last = tensors[f"{name}.0.bias"], tensors[f"{name}.1.bias"]
+        self.least, self.last = -bias[:, None], (self.second @ bias + last)[:, None]
+        self._hidden = np.empty((len(bias), 0), dtype=np.float32)
+
+    def __call__(self, x: Floats, out: Floats) -> None:
+        """Write the result for the columns of `x` into `out`."""
+        if self._hidden.shape[1] != x.shape[1]:
+            self._hidden = np.empty((len(self.least), x.shape[1]), dtype=np.float32)
+        np.matmul(self.first, x, out=self._hidden)
+        np.maximum(self._hidden, self.least, out=self._hidden)
+        np.matmul(self.second, self._hidden, out=out)
+        out += self.last
+
+
+def _matrix(weight: Floats) -> Floats:
+    """Return the weights of a convolution over one step, or of a linear layer, as a matrix."""
+    return weight.reshape(weight.shape[0], -1)
 
 
 def _named(x: Floats, tensors: Tensors, name: str) -> Floats:
@@ -89,10 +112,12 @@ def _flatten(x: Floats, tensors: Tensors, name: str) -> Floats:
 
 
 def _mix(x: Floats, tensors: Tensors, name: str) -> Floats:
-    rows = x.reshape(x.shape[0], -1)
-    (first, bias), (second, last) = ((tensors[f"{name}.{i}.weight"], tensors[f"{name}.{i}.bias"]) for i in (0, 1))
-    mixed = _perceptron(rows, first, bias, second, last)
-    mixed += rows
+    rows, perceptron = x.reshape(x.shape[0], -1), _Perceptron(tensors, name)
+    mixed = np.empty_like(rows)
+    for start in range(0, rows.shape[1], MIX_COLUMNS):
+        part = slice(start, start + MIX_COLUMNS)
+        perceptron(rows[:, part], mixed[:, part])
+        mixed[:, part] += rows[:, part]
     return mixed.reshape(x.shape)
 
 
