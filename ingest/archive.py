@@ -1,11 +1,12 @@
 """Deliveries: the folder, tarball or single file that a scene comes in.
 
-A plain tarball is read where it lies. The members of a compressed one are written only into a scratch folder, under
-their bare file names, through tarfile's "data" filter, so a hostile member name cannot reach any other place.
+A plain tarball is read where it lies. The members of a compressed one are written only into a scratch folder, regular
+files only and under their bare file names, so a hostile member cannot reach any other place.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import tarfile
@@ -25,12 +26,14 @@ from esd.errors import SceneError
 __all__ = ["Package", "Scratch", "is_compressed", "is_tarball"]
 
 PIECE = 1 << 20
+REMOVALS = 5
 TARBALLS = (".tar", ".tar.gz", ".tgz")
 TAR_MAGIC = slice(257, 262)
 LONGEST_PLAIN_NAME = 100
 """From this length on a member's name is kept in a form that GDAL may not know."""
 _DAMAGED = (tarfile.TarError, EOFError, zlib.error, OSError)
 """What tarfile and gzip raise for an archive that ends early or whose bytes are not what they should be."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_tarball(path: Path) -> bool:
@@ -97,8 +100,10 @@ class Package:
         wanted = {self.members[name]: name for name in names if name in self.members}
         with _reading(self.path), tarfile.open(self.path) as archive:
             for member in archive:
-                if member.name in wanted and member.isfile():
-                    archive.extract(member.replace(name=wanted[member.name]), into, filter="data")
+                stream = archive.extractfile(member) if member.name in wanted and member.isfile() else None
+                if stream is not None:
+                    with stream, (into / wanted[member.name]).open("wb") as file:
+                        shutil.copyfileobj(stream, file, PIECE)
             # The checksum of a gzip stream is at its very end, behind the last member.
             while archive.fileobj is not None and archive.fileobj.read(PIECE):
                 continue
@@ -109,25 +114,31 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except _DAMAGED as error:
-        kind = "is truncated or damaged" if is_tarball(path) else "cannot be read"
         reason = str(error).partition("\n")[0].removesuffix(":")
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise SceneError(f"{path.name} cannot be unpacked ({reason}); free space beside the cube") from error
+        kind = "is truncated or damaged" if is_tarball(path) else "cannot be read"
         raise SceneError(f"{path.name} {kind} ({reason}); download it again") from error
 
 
 class Scratch:
     """A temporary folder in which compressed tarballs are unpacked, each once, and which goes when the work ends.
 
-    `root` names the folder, made anew (what a killed run left there is removed); without it the system chooses. Safe
-    to use from several threads; `Scratch.shared` uses that of another process. A plain tarball is read where it lies.
+    `whole` names the folder, made anew (what a killed run left there is removed); without it the system chooses. Safe
+    to use from several threads; `Scratch.shared` uses the `root` in it, whose name no other run has, from another process.
+    A plain tarball is read where it lies.
     """
 
-    def __init__(self, root: Path | None = None) -> None:
-        if root is None:
-            root = Path(tempfile.mkdtemp(prefix="esd-scratch-"))
+    def __init__(self, whole: Path | None = None) -> None:
+        if whole is None:
+            whole = Path(tempfile.mkdtemp(prefix="esd-scratch-"))
         else:
-            shutil.rmtree(root, ignore_errors=True)
-            root.mkdir(parents=True)
-        self.root = root
+            _remove(whole)
+            whole.mkdir(parents=True)
+        self._begin(Path(tempfile.mkdtemp(dir=whole)))
+
+    def _begin(self, root: Path) -> None:
+        self.root, self._was_there = root, root.is_dir()
         self._lock = threading.Lock()
         self._one_at_a_time: dict[Path, threading.Lock] = {}
         self._broken: dict[Path, SceneError] = {}
@@ -136,7 +147,7 @@ class Scratch:
     def shared(cls, root: Path) -> Scratch:
         """Use a folder that another process has made and will remove."""
         scratch = cls.__new__(cls)
-        scratch.root, scratch._lock, scratch._one_at_a_time, scratch._broken = root, threading.Lock(), {}, {}
+        scratch._begin(root)
         return scratch
 
     def __enter__(self) -> Self:
@@ -190,9 +201,22 @@ class Scratch:
         self.forget(path)
         shutil.rmtree(self._place(path), ignore_errors=True)
 
+    @property
+    def gone(self) -> bool:
+        """Whether the work that the folder was made for has ended meanwhile: what then cannot be read says nothing."""
+        return self._was_there and not self.root.is_dir()
+
     def close(self) -> None:
         """Remove the folder and all that is in it."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        _remove(self.root.parent)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder; again where somebody wrote into it meanwhile, whose own folder in it is then gone."""
+    for _ in range(REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
 
 
 def _in_place(path: Path, names: Iterable[str]) -> Path | None:

@@ -21,7 +21,8 @@ from esd.codec import Codec
 from esd.cube import Cube, open_cube, quantize_error
 from esd.dekad import step_counts
 from esd.engine.executors import Executor
-from esd.errors import SceneError
+from esd.engine.stop import checkpoint
+from esd.errors import CancelledError, SceneError
 from esd.grid import Region, region_of, sub_geobox
 from esd.store_paths import ObjectPath, Place, place_of
 
@@ -273,11 +274,15 @@ def _write_block(
             stack.add(scene, result)
             used.append((scene.id, make.hashes[scene.id], clear_share(result.clear[:, *task.region.within(around)])))
         progress.advance(1, f"reading {scene.id}")
+        checkpoint()
     stack.fill(pool.map)
     inside = plan.area.inside(sub_geobox(plan.geobox, task.region)) if plan.area is not None else None
     told = partial(progress.advance, STRIP_WORK, f"encoding {task.window} rows {task.region.y0}-{task.region.y1}")
     origin = block_document(make.origin, task.window, task.region, used, [failure.source for failure in failures])
     arrays = _encode_block(stack, cube.codec, inside, pool, told)
+    checkpoint()
+    if failures and scratch.gone:
+        raise CancelledError("the ingest that asked for this block is over; what it lacks may be there all the same")
     cube.write_block(grid, task.window, task.region, *arrays, provenance=origin)
     checksum = cube.block_checksum(grid, task.window, task.region)
     row = BlockRow(checksum, {name: sha256 for name, sha256, _ in used}, tuple(failure.source for failure in failures))

@@ -151,6 +151,46 @@ def test_a_run_on_a_cluster_is_stopped(client: Any, cube: Cube) -> None:
         list(executor_of(client).run(forever, regions, stop_after(None, token)))
 
 
+class Diary:
+    """A task that takes its time, as one that reads scenes does, and then writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, region: Region) -> None:
+        from esd.engine.stop import checkpoint
+
+        (self.folder / f"{region.y0} begun").touch()
+        for _ in range(10 * region.y0):
+            time.sleep(0.05)
+            checkpoint()
+        (self.folder / f"{region.y0} written").touch()
+
+
+def test_nobody_is_at_work_for_a_run_that_is_over(client: Any, tmp_path: Path) -> None:
+    """Dask cancels a task that runs in name only: it would write into what the next run writes."""
+    run = executor_of(client).run(Diary(tmp_path), [Region(i, i + 1, 0, 1) for i in (0, 3, 4, 5)])
+    assert next(run)[0].y0 == 0
+    while not list(tmp_path.glob("[345] begun")):
+        time.sleep(0.01)
+    run.close()
+    seen = sorted(path.name for path in tmp_path.iterdir())
+    time.sleep(2.5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == seen
+
+
+def test_a_task_that_comes_after_the_end_of_its_run_does_not_begin() -> None:
+    import asyncio
+
+    from esd.engine.dask_runs import end_run, working
+
+    with working("one") as stop:
+        stop.check()
+    asyncio.run(end_run("one"))
+    with pytest.raises(CancelledError, match="is over"), working("one"):
+        raise AssertionError("it began")
+
+
 def deadly(_region: Region) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -273,6 +273,21 @@ def test_members_cannot_leave_the_scratch_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "scratch").exists()
 
 
+def test_what_was_unpacked_for_work_that_has_ended_is_not_made_anew(tmp_path: Path) -> None:
+    scene = only_scene(write_espa(tmp_path / "a", DATE, packed=True))
+    with Scratch(tmp_path / "scratch") as ours, Scratch.shared(ours.root) as theirs:
+        assert not theirs.gone
+        ours.close()
+        assert theirs.gone
+        with pytest.raises(FileNotFoundError):
+            read_scene(scene, GRID, theirs)
+        with Scratch(tmp_path / "scratch") as next_one:
+            assert theirs.gone
+            assert next_one.root != theirs.root
+            assert not list(next_one.root.iterdir())
+    assert not (tmp_path / "scratch").exists()
+
+
 def test_a_folder_that_holds_itself_is_read_once(tmp_path: Path) -> None:
     folder = write_landsat_c2(tmp_path / "scenes", DATE)
     (tmp_path / "scenes" / "again").symlink_to(tmp_path / "scenes", target_is_directory=True)

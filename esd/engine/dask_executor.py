@@ -6,12 +6,14 @@ Needs the extra `dask`. Workers must see the cubes and the destination under the
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from esd.errors import ExpressionError, JobError
 from esd.grid import Region
 
+from .dask_runs import end_run, working
 from .executors import attempt, one_blas_thread
 from .packing import Packed, pack, unpack
 from .program import evaluate
@@ -33,9 +35,9 @@ def _hold(task: T) -> T:
     return task
 
 
-def _on_worker(task: Callable[[Region], T], region: Region, retries: int, wholes: Sequence[Made]) -> T:
-    with one_blas_thread(), adopted(wholes):
-        return attempt(task, region, retries)
+def _on_worker(task: Callable[[Region], T], region: Region, run: str, retries: int, wholes: Sequence[Made]) -> T:
+    with working(run) as stop, one_blas_thread(), adopted(wholes):
+        return attempt(task, region, retries, stop)
 
 
 def _make(packed: Packed, tile: int, version: str, before: Sequence[Made]) -> Made:
@@ -50,7 +52,8 @@ class DaskExecutor:
 
     At most `ahead` regions for each thread of the cluster are on their way at a time, so that no queue grows with the job. A
     region whose worker died is run again elsewhere, by Dask; storage that failed is tried again `retries` times. What needs
-    a whole grid is computed once, by one worker, and handed to those that cut their regions from it.
+    a whole grid is computed once, by one worker, and handed to those that cut their regions from it. When a run has ended,
+    however it did, no worker is at work for it any more.
     """
 
     def __init__(self, client: Any, retries: int = 2, ahead: int = 2) -> None:
@@ -77,6 +80,7 @@ class DaskExecutor:
 
     def run(self, task: Callable[[Region], T], regions: Sequence[Region], stop: Stop = NEVER) -> Iterator[tuple[Region, T]]:
         """Yield each region with the task's result, as they come. Raises JobError if workers keep dying over a region."""
+        run = uuid.uuid4().hex
         held = self.client.submit(_hold, task, pure=False)
         wholes = self._wholes(task)
         most = self.ahead * sum(self._threads_by_worker())
@@ -85,15 +89,18 @@ class DaskExecutor:
         try:
             while True:
                 for region in left:
-                    pending[self.client.submit(_on_worker, held, region, self.retries, wholes, pure=False)] = region
+                    pending[self.client.submit(_on_worker, held, region, run, self.retries, wholes, pure=False)] = region
                     if len(pending) >= most:
                         break
                 if not pending:
                     return
                 for future in self._finished(pending, stop):
-                    yield pending.pop(future), self._result(future)
+                    region, result = pending.pop(future), self._result(future)
+                    future.release()  # Dask would run it again if the worker that holds the result died
+                    yield region, result
         finally:
             self.client.cancel([*pending, *wholes, held])
+            self.client.run(end_run, run, on_error="ignore")  # a worker that has died is not at work either
 
     def _wholes(self, task: Callable[[Region], T]) -> list[Any]:
         """Have the operators of a task that need their whole grid computed, each by one worker, inputs first."""
