@@ -289,7 +289,9 @@ def show_report(document: dict[str, Any], console: Console) -> None:
 
 def tell_failures(failures: list[dict[str, str]], again: str | None) -> None:
     """Name the scenes left out, each with its cause; with the command to try `again`, end with exit code 3."""
-    lines = [f"left out {failure['source']}: {failure['cause']}" for failure in failures]
+    lines = [
+        f"left out {failure['source']}: {failure['cause'].removeprefix(failure['source'] + ': ')}" for failure in failures
+    ]
     if again is not None and len(lines) == 1:
         fail(f"{lines[0]}; the rest is in the cube; then run: {again}", SCENES_LEFT_OUT)
     for line in lines:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .console import count, facts, listing, number, size
+from .console import count, facts, listing, note, number, size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -94,6 +94,8 @@ def show_plan(told: dict[str, Any], console: Console) -> None:
     ]
     header = ["window from", *(f">{sensor}" for sensor in sensors), ">cloud", "months without scenes"]
     console.print(listing(header, table))
+    for line in told["notes"]:
+        note(line)
 
 
 def _duration(seconds: float) -> str:

@@ -24,7 +24,7 @@ from esd.grid import Region
 from .archive import Package
 from .consistency import date_of_julian, require_corner, require_lonlat, require_same, require_sane_grid
 from .raster import header_of, read_window, require_one_grid
-from .scene import Layer, Observation, Scene, has_bits, require, stack_bands
+from .scene import Layer, Observation, Scene, bands_missing, has_bits, require, stack_bands
 
 __all__ = ["EspaReader"]
 
@@ -85,7 +85,7 @@ class EspaReader:
             layers=layers,
             quality=tuple(found),
             sun_elevation=_sun_elevation(root),
-            notes=() if found else (f"{stem} {NO_MASK}",),
+            notes=(*bands_missing(stem, layers), *(() if found else (f"{stem} {NO_MASK}",))),
             metadata=(name,),
         )
 

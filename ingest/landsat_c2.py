@@ -24,7 +24,7 @@ from .archive import Package
 from .consistency import require_corner, require_lonlat, require_same, require_sane_grid
 from .mtl import Metadata
 from .raster import Header, header_of, read_window, require_one_grid
-from .scene import Layer, Observation, Scene, has_bits, require, stack_bands
+from .scene import Layer, Observation, Scene, bands_missing, has_bits, require, stack_bands
 
 __all__ = ["LandsatC2Reader"]
 
@@ -44,6 +44,7 @@ DROPPED_BIT = 9
 OCCLUDED_BIT = 11
 """QA_RADSAT beside the saturation bits (band n is bit n - 1): dropped pixel (4-7), terrain occlusion (8-9)."""
 
+NO_MASK = "has no QA_PIXEL: clouds are not masked, only fill and invalid values"
 ANTARCTIC_POLAR_STEREOGRAPHIC = 3031
 _NAME = re.compile(r"(L[COTEM]\d\d_L2S[PR]_\d{6}_\d{8}_\d{8}_\d\d_[A-Z0-9]{2})_MTL\.(txt|xml|json)", re.IGNORECASE)
 
@@ -94,7 +95,7 @@ class LandsatC2Reader:
             quality=quality,
             cloud_cover=metadata.optional("IMAGE_ATTRIBUTES", "CLOUD_COVER", -1, 100),
             sun_elevation=metadata.optional("IMAGE_ATTRIBUTES", "SUN_ELEVATION", -90, 90),
-            notes=() if masked else (f"{stem} has no QA_PIXEL: clouds are not masked, only fill and invalid values",),
+            notes=(*bands_missing(stem, layers), *(() if masked else (f"{stem} {NO_MASK}",))),
             metadata=(name,),
         )
 

@@ -34,7 +34,7 @@ from .archive import Package
 from .consistency import require_sane_grid
 from .modis_hdf import SINUSOIDAL
 from .raster import header_of, read_window
-from .scene import Layer, Observation, Scene, has_bits, require, stack_bands
+from .scene import Layer, Observation, Scene, bands_missing, has_bits, require, stack_bands
 
 __all__ = ["UNNAMED_COMPOSITE_DAYS", "ModisReader", "days_of", "require_tile"]
 
@@ -224,9 +224,8 @@ def _require_grid(geobox: GeoBox | None, name: str) -> GeoBox:
 
 
 def _notes(name: str, form: Form, layers: tuple[Layer, ...], masked: bool) -> tuple[str, ...]:
-    missing = [band for band in form.bands if band not in {layer.name for layer in layers}]
-    notes = [] if masked else [f"{name} has no quality layer: clouds are not masked"]
-    return (*notes, f"{name} has no {', '.join(missing)}") if missing else tuple(notes)
+    notes = () if masked else (f"{name} has no quality layer: clouds are not masked",)
+    return (*notes, *bands_missing(name, layers, tuple(form.bands)))
 
 
 def require_tile(geobox: GeoBox, tile: str | None, name: str) -> None:

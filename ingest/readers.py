@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +32,10 @@ KINDS = (EspaReader(), LandsatC2Reader(), StacItemReader(), ModisReader(), Modis
 READERS: dict[str, Reader] = {reader.product: reader for reader in KINDS}
 SINGLE_FILES = (".tif", ".tiff", ".hdf")
 NEVER_ENTERED = (".zarr",)
+_BAND = re.compile(
+    r"(?P<product>L[COTEM]\d\d_L2S[PR]_\d{6}_\d{8}_\d{8}_\d\d_[A-Z0-9]{2})_SR_B\d\.TIF|(?P<order>L\w+)_sr_band\d\.tif",
+    re.IGNORECASE,
+)
 NONSENSE = (ValueError, ArithmeticError, LookupError, TypeError, MemoryError, OSError, ProjError, GridError)
 """What libraries raise for files whose numbers or texts make no sense, and disks for files that cannot be read."""
 
@@ -42,20 +48,31 @@ class Failure:
     cause: str
 
 
+@dataclass(frozen=True)
+class _Alone:
+    """Bands of a Landsat scene without the file that tells what they mean: of no use, unless a STAC item tells it."""
+
+    failure: Failure
+    files: frozenset[str]
+
+
 def find_scenes(paths: Iterable[str | Path]) -> tuple[tuple[Scene, ...], tuple[Failure, ...]]:
     """Return the scenes under some paths, by date and id, and what of it cannot be used.
 
     A path is a scene (folder, tarball or file) or a folder of any depth that holds scenes. A scene found twice is
     used once, and says so in its notes. A file named outright that no reader knows is a failure; inside a folder it
-    is passed over, unless it is a tarball.
+    is passed over, unless it is a tarball or a Landsat band without its metadata.
     """
     found: dict[str, Scene] = {}
     failures: list[Failure] = []
+    alone: list[_Alone] = []
     visited: set[Path] = set()
     for path in map(Path, paths):
         for result in _scan(path, visited, named=True):
             if isinstance(result, Failure):
                 failures.append(result)
+            elif isinstance(result, _Alone):
+                alone.append(result)
             elif result.id in found:
                 kept = found[result.id]
                 note = f"{result.id} is given twice; {result.path.name} is left out"
@@ -63,10 +80,28 @@ def find_scenes(paths: Iterable[str | Path]) -> tuple[tuple[Scene, ...], tuple[F
             else:
                 found[result.id] = result
     scenes = sorted(found.values(), key=lambda scene: (scene.acquired, scene.id))
+    used = {Path(layer.file).name for scene in scenes for layer in scene.layers}
+    failures += [bands.failure for bands in alone if not bands.files & used]
     return tuple(scenes), tuple(sorted(set(failures)))
 
 
-def _scan(path: Path, visited: set[Path], *, named: bool) -> Iterator[Scene | Failure]:
+def _bands_alone(package: Package, claimed: Iterable[str]) -> list[_Alone]:
+    """Return the Landsat scenes of a folder or tarball of which there are bands, and none of the files `claimed`."""
+    bands = defaultdict(set)
+    for name in package.names if package.path.is_dir() or is_tarball(package.path) else ():
+        if found := _BAND.fullmatch(name):
+            bands[found["product"] or found["order"], "_MTL.txt" if found["product"] else ".xml"].add(name)
+    known = tuple(name.upper() for name in claimed)
+    return [
+        _Alone(
+            Failure(stem, f"{package.path.name} has bands of it but no {stem}{ending}; download it again"), frozenset(files)
+        )
+        for (stem, ending), files in bands.items()
+        if not any(name.startswith((f"{stem}_MTL.".upper(), f"{stem}.XML".upper())) for name in known)
+    ]
+
+
+def _scan(path: Path, visited: set[Path], *, named: bool) -> Iterator[Scene | Failure | _Alone]:
     if path.resolve() in visited:
         return
     visited.add(path.resolve())
@@ -88,11 +123,13 @@ def _scan(path: Path, visited: set[Path], *, named: bool) -> Iterator[Scene | Fa
         except NONSENSE as error:
             cause = f"{name} has a value that makes no sense ({_one_line(error)}); download it again"
             yield Failure(path.name, cause if path.name in cause else f"{path.name}: {cause}")
+    alone = _bands_alone(package, (name for _, name in claims))
+    yield from alone
     if path.is_dir():
         for child in _children(path):
             if _worth_a_look(child):
                 yield from _scan(child, visited, named=False)
-    elif not claims and (named or is_tarball(path)):
+    elif not claims and not alone and (named or is_tarball(path)):
         known = ", ".join(READERS)
         cause = f"{path.name} is not a scene of a known product ({known}); keep the product's own file names"
         yield Failure(path.name, cause)

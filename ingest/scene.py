@@ -155,6 +155,12 @@ def stack_bands(layers: Sequence[Layer], raws: Sequence[npt.NDArray[np.generic]]
     return reflectance, clear
 
 
+def bands_missing(name: str, layers: Sequence[Layer], bands: Sequence[str] = BANDS) -> tuple[str, ...]:
+    """Return the note that tells which of the `bands` of a product a scene has no layer for; none if it has all."""
+    missing = [band for band in bands if band not in {layer.name for layer in layers}]
+    return (f"{name} has no {', '.join(missing)}",) if missing else ()
+
+
 def has_bits(flags: npt.NDArray[np.generic], *bits: int) -> Bools:
     """Tell which flags have any of the bits set; `flags` holds whole numbers, bit 0 is the lowest."""
     wanted = np.int64(sum(1 << bit for bit in bits))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -286,6 +288,35 @@ def test_what_was_unpacked_for_work_that_has_ended_is_not_made_anew(tmp_path: Pa
             assert next_one.root != theirs.root
             assert not list(next_one.root.iterdir())
     assert not (tmp_path / "scratch").exists()
+
+
+def espa_folder(parent: Path, date: dt.date) -> Path:
+    return write_espa(parent, date, packed=False)
+
+
+@pytest.mark.parametrize(("write", "ending"), [(write_landsat_c2, "_MTL.txt"), (espa_folder, ".xml")])
+@pytest.mark.parametrize("packed", [False, True])
+def test_bands_without_their_metadata_are_not_passed_over(tmp_path: Path, write: Any, ending: str, packed: bool) -> None:
+    whole = write(tmp_path / "a", DATE)
+    lacking = write(tmp_path / "b", DATE + dt.timedelta(days=16))
+    (metadata,) = lacking.glob(f"*{ending}")
+    metadata.unlink()
+    if packed:
+        with tarfile.open(tmp_path / "b.tar", "w") as archive:
+            archive.add(lacking, ".")
+        shutil.rmtree(tmp_path / "b")
+    scenes, failures = find_scenes([tmp_path])
+    assert [scene.path for scene in scenes] == [whole]
+    assert [failure.source for failure in failures] == [metadata.name.removesuffix(ending)]
+    assert failures[0].cause.endswith(f"no {metadata.name}; download it again")
+
+
+@pytest.mark.parametrize(("write", "band"), [(write_landsat_c2, "_SR_B4.TIF"), (espa_folder, "_sr_band4.tif")])
+def test_a_band_that_is_missing_is_noted(tmp_path: Path, write: Any, band: str) -> None:
+    folder = write(tmp_path, DATE)
+    (missing,) = folder.glob(f"*{band}")
+    missing.unlink()
+    assert only_scene(folder).notes == (f"{missing.name.removesuffix(band)} has no nir",)
 
 
 def test_a_folder_that_holds_itself_is_read_once(tmp_path: Path) -> None:
