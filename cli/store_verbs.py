@@ -62,18 +62,26 @@ def verify(
     context: typer.Context,
     cube: CubePath,
     repair: Annotated[bool, typer.Option("--repair", help="Make damaged or missing blocks again, from the scenes.")] = False,
+    encoder: Annotated[
+        str | None, typer.Option("--encoder", metavar="FILE|CUBE", help="What wrote it, if no shipped encoder did.")
+    ] = None,
     workers: Workers = 1,
     dask: Dask = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare every block of a cube with the checksum that was taken when it was written; exit code 2 if one differs.
 
-    --repair reads the scenes where they were when the cube was made; the blocks come out as they were, to the byte.
+    --repair reads the scenes where they were when the cube was made; the blocks come out as they were, to the byte. Where
+    the cube's own copy of its encoder is damaged, it is put back too.
     """
+    from esd.codec import Codec
+    from esd.encoder.weights import find, shipped
     from esd.ingest.verify import run_verify
 
+    files = [find(encoder)] if encoder else shipped().values()
     with block_makers(workers, dask) as executor, bar("Verifying") as progress:
-        found = run_verify(cube, progress, repair=repair, executor=executor)
+        codecs = (Codec.load(file) for file in files)
+        found = run_verify(cube, progress, repair=repair, executor=executor, codecs=codecs)
     document = _document(cube, found, repair)
     emit(document, as_json, lambda console: _show(document, console))
     if not repair and (found.damaged or found.unfinished):
@@ -91,6 +99,7 @@ def _document(cube: Path, found: Verified, repaired: bool) -> dict[str, Any]:
         ],
         "unfinished": found.unfinished,
         "repaired": repaired,
+        "codec_restored": found.codec_restored,
     }
 
 
@@ -101,6 +110,7 @@ def _show(document: dict[str, Any], console: Console) -> None:
         ("blocks", f"{document['blocks']} looked at"),
         (state, len(document["damaged"])),
         ("unfinished", document["unfinished"]),
+        ("encoder", "put back" if document["codec_restored"] else None),
     ]
     console.print(facts(rows))
     if document["damaged"]:

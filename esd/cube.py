@@ -15,7 +15,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["CHUNK", "ERROR_SCALE", "UNKNOWN_ERROR", "Cube", "codec_by_hash", "open_cube", "quantize_error"]
 
 PROVENANCE = "provenance"
+CODEC_FILE = "codec/file/c/0"
 
 
 def quantize_error(rmse: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
@@ -117,12 +118,36 @@ class Cube:
 
     @cached_property
     def codec(self) -> Codec:
-        """The codec that wrote the cube, from the store itself."""
-        stored = self._stored("codec", "file")
-        codec = Codec(stored.tobytes(), f"codec of {self.path.name}")
-        if codec.sha256 != self.attrs["esd:encoder"]["sha256"]:
-            raise CubeError(f"codec of {self.path} is damaged: its sha256 is not the one written; restore the store")
-        return codec
+        """The codec that wrote the cube, from the store itself. Raises CubeError if its bytes are not what was written."""
+        data, wrote = self._codec_file(), self.attrs["esd:encoder"]
+        if hashlib.sha256(data).hexdigest() != wrote["sha256"]:
+            raise CubeError(
+                f"codec of {self.path} is damaged: it is not the {wrote['id']} ({wrote['sha256'][:12]}) that was written; "
+                f"run: esd verify {self.path} --repair"
+            )
+        return Codec(data, f"codec of {self.path.name}")
+
+    def restore_codec(self, codecs: Iterable[Codec]) -> bool:
+        """Put the codec's bytes back where they are damaged, from the one of `codecs` that wrote the cube.
+
+        Returns whether they were damaged. Raises CubeError if it is none of them.
+        """
+        wrote = self.attrs["esd:encoder"]
+        if hashlib.sha256(self._codec_file()).hexdigest() == wrote["sha256"]:
+            return False
+        found = next((codec for codec in codecs if codec.sha256 == wrote["sha256"]), None)
+        if found is None:
+            raise CubeError(
+                f"codec of {self.path} is damaged, and {wrote['id']} ({wrote['sha256'][:12]}), which wrote it, is not at "
+                "hand; give it with --encoder"
+            )
+        put_file(self.path / CODEC_FILE, found.data)
+        return True
+
+    def _codec_file(self) -> bytes:
+        """Return the bytes where the codec is kept, which zarr leaves as they are; none if they are gone."""
+        file = self.path / CODEC_FILE
+        return file.read_bytes() if file.is_file() else b""
 
     @property
     def block(self) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from esd.codec import Codec
 from esd.cube import Cube
 from esd.engine.executors import Executor
 from esd.errors import CubeError
@@ -35,23 +36,31 @@ class DamagedBlock:
 
 @dataclass(frozen=True)
 class Verified:
-    """What was found of a store: blocks looked at, those damaged, and how many were never written."""
+    """What was found of a store: blocks looked at, those damaged, how many were never written, and a codec put back."""
 
     blocks: int
     damaged: tuple[DamagedBlock, ...]
     unfinished: int
+    codec_restored: bool = False
 
 
 def run_verify(
-    store: str | Place, progress: Progress | None = None, *, repair: bool = False, executor: Executor | None = None
+    store: str | Place,
+    progress: Progress | None = None,
+    *,
+    repair: bool = False,
+    executor: Executor | None = None,
+    codecs: Iterable[Codec] = (),
 ) -> Verified:
     """Look at every block of a store; with `repair`, make those again that are damaged, missing or not finished.
 
-    What is found is returned. The scenes have to be where they were. Raises CubeError if the store is being written, has no
-    ledger, is damaged beyond its blocks, or if what was repaired is still not what was written.
+    What is found is returned. The scenes have to be where they were; a codec that is damaged is put back from that one of
+    `codecs` which wrote the store. Raises CubeError if the store is being written, has no ledger, is damaged beyond its
+    blocks and codec, or if what was repaired is still not what was written.
     """
     with _opened(place_of(store)) as (cube, ledger):
-        found = _verify(cube, ledger)
+        restored = repair and cube.restore_codec(codecs)
+        found = replace(_verify(cube, ledger), codec_restored=restored)
         if not repair:
             return found
         remove_partial_files(cube.path)

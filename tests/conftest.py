@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("real satellite data are absent; set ESD_SHARED to their folder to run this test")
     return folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an S3 server on this machine; modules that use it are marked `s3_world.needs_s3`."""
+    from s3_world import s3_server
+
+    with s3_server(tmp_path_factory.mktemp("moto") / "log") as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

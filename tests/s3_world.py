@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from esd.store_paths import ObjectPath, place_of
+from esd.store_paths import ObjectPath, place_of, s3_store
 
 BUCKET = "cubes"
 NEEDED = ("obstore", "moto", "flask", "flask_cors", "boto3")
@@ -65,7 +65,9 @@ def s3_server(log: Path) -> Iterator[str]:
             with pytest.MonkeyPatch.context() as patch:
                 for name, value in {**SETTINGS, "AWS_ENDPOINT_URL": address}.items():
                     patch.setenv(name, value)
+                s3_store.cache_clear()
                 yield address
+                s3_store.cache_clear()
         finally:
             server.kill()
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dask_world import QUIET, dask_client
 
 import esd
 from esd.cube import Cube
@@ -23,36 +24,15 @@ from esd.engine.stop import CancelToken
 from esd.errors import CancelledError, DeadlineError, JobError
 from esd.grid import Region
 
-distributed = pytest.importorskip("distributed", reason="the extra 'dask' is not installed: pip install 'esd-toolkit[dask]'")
-pytestmark = [
-    # Dask's own threads and sockets end after the cluster was told to close
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning"),
-]
+pytest.importorskip("distributed", reason="the extra 'dask' is not installed: pip install 'esd-toolkit[dask]'")
+pytestmark = QUIET
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    settings = {
-        "distributed.worker.daemon": True,
-        "distributed.scheduler.allowed-failures": 1,
-        "distributed.comm.timeouts.connect": "30s",
-    }
-    import dask
-
-    with (
-        dask.config.set(settings),
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address="127.0.0.1:0",
-            host="127.0.0.1",
-            local_directory=str(tmp_path_factory.mktemp("dask")),
-            env={"PYTHONPATH": os.pathsep.join(p for p in (os.environ.get("PYTHONPATH"), str(Path(__file__).parent)) if p)},
-        ) as cluster,
-        distributed.Client(cluster) as connected,
-    ):
+    settings = {"distributed.worker.daemon": True, "distributed.scheduler.allowed-failures": 1}
+    path = os.pathsep.join(p for p in (os.environ.get("PYTHONPATH"), str(Path(__file__).parent)) if p)
+    with dask_client(tmp_path_factory.mktemp("dask"), settings, {"PYTHONPATH": path}) as connected:
         yield connected
 
 

@@ -10,15 +10,12 @@ from pathlib import Path
 
 import pytest
 from cli_world import esd
+from dask_world import QUIET
 from fault_world import World, stored
 from random_codecs import random_codec
 
 pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
-pytestmark = [
-    # Dask's own threads and sockets end after the cluster was told to close
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning"),
-]
+pytestmark = QUIET
 
 
 def workers() -> list[int]:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from fault_world import LEFT_OUT, LONGEST, REFUSED, World, arrays_of, check_reader, child, ends_within, say, small_plan
 from random_codecs import random_codec
-from s3_world import FaultyProxy, address_of, needs_s3, objects_of, outage, pointed_at, random_faults, s3_server
+from s3_world import FaultyProxy, address_of, needs_s3, objects_of, outage, pointed_at, random_faults
 
 from esd import store_paths
 from esd.errors import CubeError
@@ -31,15 +31,11 @@ LEASE = 4.0
 MOST_REQUESTS = 60
 """Requests that an ingest has not yet done with, however it goes."""
 
-pytestmark = [needs_s3, pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with s3_server(tmp_path_factory.mktemp("moto") / "log") as address:
-        s3_store.cache_clear()
-        yield address
-        s3_store.cache_clear()
+pytestmark = [
+    needs_s3,
+    pytest.mark.usefixtures("server"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -86,6 +87,23 @@ def test_appending_is_ingesting_later(years: Path, tmp_path: Path, codec: Codec)
     days = xr.open_zarr(grown, group=other.grid()).window.values
     assert [str(day)[:10] for day in days] == ["2004-01-01", "2005-01-01", "2006-01-01"]
     assert run_verify(grown).damaged == ()
+
+
+@pytest.mark.parametrize("harm", [lambda data: data[:-9] + b"\0" + data[-8:], lambda data: data[:100], lambda _: None])
+def test_a_codec_that_is_damaged_is_told_and_put_back(
+    years: Path, tmp_path: Path, codec: Codec, harm: Callable[[bytes], bytes | None]
+) -> None:
+    out = tmp_path / "a.esd.zarr"
+    run_ingest(plan_ingest([years / "2004"]), out, codec)
+    before, file = stored(out), out / "codec/file/c/0"
+    put_file(file, harm(file.read_bytes()))
+    with pytest.raises(CubeError, match=f"codec of .* is damaged.*esd verify {out} --repair"):
+        run_verify(out)
+    with pytest.raises(CubeError, match="give it with --encoder"):
+        run_verify(out, repair=True, codecs=[random_codec(seed=1)])
+    found = run_verify(out, repair=True, codecs=[random_codec(seed=1), codec])
+    assert (found.codec_restored, found.damaged) == (True, ())
+    assert stored(out) == before
 
 
 def test_appending_keeps_to_the_recipe_and_fills_from_the_windows_around(years: Path, tmp_path: Path, codec: Codec) -> None:

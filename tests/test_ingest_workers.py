@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dask_world import QUIET, dask_client
 from fault_world import World, say, small_plan, stored
 from random_codecs import random_codec
 
@@ -24,11 +25,7 @@ from esd.ingest.workers import ProcessExecutor
 
 TRIALS = int(os.environ.get("ESD_FAULTS", "1"))
 SEED = int(os.environ.get("ESD_SEED", "20261120"))
-pytestmark = [
-    # Dask's own threads and sockets end after the cluster was told to close
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning"),
-]
+pytestmark = QUIET
 
 
 @pytest.fixture(scope="module")
@@ -38,22 +35,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    distributed = pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
-    import dask
-
-    quiet = {"distributed.scheduler.allowed-failures": 10, "distributed.comm.timeouts.connect": "30s"}
-    with (
-        dask.config.set(quiet),
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address="127.0.0.1:0",
-            host="127.0.0.1",
-            local_directory=str(tmp_path_factory.mktemp("dask")),
-        ) as cluster,
-        distributed.Client(cluster) as connected,
-    ):
+    with dask_client(tmp_path_factory.mktemp("dask"), {"distributed.scheduler.allowed-failures": 10}) as connected:
         yield connected
 
 

@@ -14,7 +14,7 @@ import pytest
 from cli_world import esd
 from code_cubes import cube_of
 from published_tiles import esd_numbers, write_esd
-from s3_world import BUCKET, FaultyProxy, address_of, needs_s3, objects_of, random_faults, s3_server
+from s3_world import BUCKET, FaultyProxy, address_of, needs_s3, objects_of, random_faults
 from scene_files import GRID, flat, write_landsat_c2
 from stac_world import item_of
 
@@ -32,17 +32,13 @@ from esd.ingest.verify import run_verify
 from esd.ingest.workers import ProcessExecutor
 from esd.store_paths import ObjectPath, ReplacedError, place_of, s3_store
 
-pytestmark = [needs_s3, pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")]
+pytestmark = [
+    needs_s3,
+    pytest.mark.usefixtures("server"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
 LASTS = 3.0
 WINDOW = dt.date(2004, 1, 1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with s3_server(tmp_path_factory.mktemp("moto") / "log") as address:
-        s3_store.cache_clear()
-        yield address
-        s3_store.cache_clear()
 
 
 @pytest.fixture(scope="module")
