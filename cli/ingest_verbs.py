@@ -289,15 +289,14 @@ def show_report(document: dict[str, Any], console: Console) -> None:
 
 def tell_failures(failures: list[dict[str, str]], again: str | None) -> None:
     """Name the scenes left out, each with its cause; with the command to try `again`, end with exit code 3."""
-    lines = [
-        f"left out {failure['source']}: {failure['cause'].removeprefix(failure['source'] + ': ')}" for failure in failures
-    ]
-    if again is not None and len(lines) == 1:
-        fail(f"{lines[0]}; the rest is in the cube; then run: {again}", SCENES_LEFT_OUT)
-    for line in lines:
-        note(line)
-    if again is not None and lines:
-        message = f"{count(len(lines), 'scene')} left out, the rest is in the cube; repair what the notes name"
+    told = [(failure["source"], failure["cause"].removeprefix(f"{failure['source']}: ")) for failure in failures]
+    if again is not None and len(told) == 1:
+        source, cause = told[0]
+        fail(f"left out {source}, the rest is in the cube: {cause}, then run: {again}", SCENES_LEFT_OUT)
+    for source, cause in told:
+        note(f"left out {source}: {cause}")
+    if again is not None and told:
+        message = f"{count(len(told), 'scene')} left out, the rest is in the cube; repair what the notes name"
         fail(f"{message}, then run: {again}", SCENES_LEFT_OUT)
 
 
