@@ -73,6 +73,7 @@ texture: entropy glcm
 thresholds: otsu
 trends: count_runs covariance interval_mean kendall linear_fit mann_kendall sens_slope
 trigonometric: arccos arcosh arcsin arctan arctan2 arsinh artanh cosh degrees radians sinc sinh tan tanh
+vct: forest_z_score tracked_at vct
 verdet: slopes_at verdet
 windows: focal_percentile focal_range local_binary_pattern neighborhood_to_bands reduce_neighborhood
 """
