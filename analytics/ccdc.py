@@ -172,7 +172,7 @@ def continuous_at(
     return Block(np.where(told, out, 0.0), told)
 
 
-@composite("change", example="cube.image(2004).select('nir', 'red').ccdc()")
+@composite("change", example="cube.images().stack().select('nir', 'red').ccdc(max_segments=1)")
 def ccdc(
     image: Image,
     break_bands: tuple[Band, ...] = (),
@@ -217,7 +217,7 @@ def ccdc(
     return call("continuous_at", image, days_of("ccdc", image.type.time), bands, tmask, *options)
 
 
-@composite("change", example="cube.image(2004).select('nir', 'red').ccdc().ccdc_segment()")
+@composite("change", example="cube.images().stack().select('nir', 'red').ccdc().ccdc_segment()")
 def ccdc_segment(segments: Image, number: int = 1) -> Image:
     """One segment of `ccdc`, the first is 1: its times "start" to "magnitude", as they are named there without number.
 

@@ -129,6 +129,7 @@ class Detector:
         enough = history.number >= FEWEST + rules.peek
         self.phase[~enough] = DONE
         self.typical = np.where(enough[:, None], history.variogram(), 0) if enough.any() else np.zeros((series, bands))
+        self.due, self.stale = np.zeros(series), np.ones(series, dtype=bool)
         self.found = Found(rules.most, series, bands)
 
     def run(self) -> Found:
@@ -163,7 +164,8 @@ class Detector:
     def shares(self, series: Array, rest: Array) -> Array:
         """Return residuals [series, time, band] of the break bands in units of what is usual for each."""
         usual = np.maximum(np.maximum(self.typical[series], self.rmse[series]), TINY)
-        return np.asarray((rest / usual[:, None])[:, :, list(self.rules.bands)])
+        chosen = list(self.rules.bands)
+        return np.asarray(rest[:, :, chosen] / usual[:, None, chosen])
 
     def score(self, series: Array, rest: Array) -> Array:
         """Return the sum of the squared shares [series, time] of residuals [series, time, band]."""
@@ -242,32 +244,37 @@ class Detector:
         self.stop[series] -= marks.sum(axis=1)
 
     def forward(self, series: Array) -> None:
-        """Fit anew, and go on to where the model has to be fitted again, to a break, or to the end."""
-        self.fit(series, self.sizes(series))
+        """Fit anew where that is due, and go on to where it is due again, to a break, or to the end."""
+        history, stale = self.history, series[self.stale[series]]
+        self.fit(stale, self.sizes(stale))
+        begin = history.days[stale, self.start[stale]]
+        self.due[stale] = begin + self.rules.growth * (history.days[stale, self.stop[stale] - 1] - begin)
         young = self.stop[series] - self.start[series] < FULL
         if young.any():
             self.advance(series[young], 2 * self.rules.peek, young=True)
         old = series[~young]
-        for here, length in groups(self.history.number[old] - self.stop[old], self.history.longest):
+        places = np.arange(history.days.shape[1])
+        before = (places >= self.stop[old, None]) & (history.days[old] < self.due[old, None])
+        left = history.number[old] - self.stop[old]
+        for here, length in groups(np.minimum(before.sum(axis=1) + 1 + self.rules.peek, left), history.longest):
             self.advance(old[here], length, young=False)
 
     def advance(self, series: Array, length: int, young: bool) -> None:
-        """Go on with the models as they are: young ones by one observation, others until the window has grown enough."""
+        """Go on with the models as they are, at most so far: young ones by one observation, others until a fit is due."""
         rules, history, ahead = self.rules, self.history, np.arange(length)
-        start, stop, left = self.start[series], self.stop[series], history.number[series] - self.stop[series]
+        stop, left = self.stop[series], history.number[series] - self.stop[series]
         places, inside = stop[:, None] + ahead, ahead < left[:, None]
         days, rows = history.at(series, places)
         rest = self.rest(series, rows)
         score = np.where(inside, self.score(series, rest), 0)
         strange, wild = score > rules.change, score > rules.outlier
-        begin = history.days[series, start]
-        grown = days - begin[:, None] >= (rules.growth * (history.days[series, stop - 1] - begin))[:, None]
-        due = first(~wild & inside & (grown | young)) + 1
+        due = first(~wild & inside & ((days >= self.due[series, None]) | young)) + 1
         at_break, at_end = first(in_a_row(strange, rules.peek, beyond=False)), np.maximum(left - rules.peek + 1, 0)
         taken = np.minimum(np.minimum(at_break, due), np.minimum(at_end, max(length - rules.peek + 1, 1)))
         broken = (at_break == taken) & (at_break < due)
         ended = ~broken & (at_end == taken)
         odd = np.where(ended, first(~in_order_back(strange, left)), 0)
+        self.stale[series] = young | broken | (taken == due)
         taken = np.where(ended, left - odd, taken)
         self.drop(series, places, wild & (ahead < taken[:, None]))
         self.stop[series] += taken

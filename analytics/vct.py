@@ -168,7 +168,10 @@ def tracked_at(
     return by_series(image, len(TOLD), lambda values, valid: _tracked(years, values, valid, options))
 
 
-@composite("change", example="cube.image(2004).select('nir', 'red').rename('ifz', 'ndvi').aggregate_period('month').vct()")
+@composite(
+    "change",
+    example="yearly.select('swir2').forest_z_score((0.05,), (0.01,)).add_bands(yearly.select('nbr').rename('ndvi')).vct()",
+)
 def vct(
     image: Image,
     max_ud: float = 4.0,

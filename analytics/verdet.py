@@ -167,7 +167,7 @@ def slopes_at(
     return by_series(image, 2, lambda values, valid: _sloped(years, values, valid, options))
 
 
-@composite("change", example="cube.image(2004).select('nir').aggregate_period('month').verdet()")
+@composite("change", example="yearly.select('nbr').verdet()")
 def verdet(image: Image, tolerance: float = 0.0001, alpha: float = 0.03333, runs: int = 100, fewest: int = 6) -> Image:
     """Series of one value a year as straight segments by regularizing their slopes: bands "fitted" and "slope".
 
