@@ -193,19 +193,20 @@ def ccdc(
     that the series ended with strangely, that of a break is 1. `ccdc_segment` takes one.
 
     A segment starts with 12 observations in a year or more, without those that stand out of `tmask_bands` (none: no such
-    screening), over which the trend and the first and last residual are each at most 3 of what is usual, on average of the
-    break bands. It goes on while not `min_observations` in a row are strange: the sum over `break_bands` (none: all) of
-    squared residuals, in units of the larger of RMSE and variogram, exceeds the quantile `chi_square` of chi-square. Single
-    ones beyond 0.999999 are dropped. Models have 4, from 18 observations on 6, from 24 on 8 coefficients, are fitted anew
-    for each observation until 24, then whenever the window has grown by `growth`, at last to the whole segment, by a lasso
-    of `penalty` (times 10000 for numbers of 1/10000: Earth Engine's 20). "magnitude" is the median residual of the
-    observations that tell the break.
+    screening). It goes on while not `min_observations` in a row are strange: the sum over `break_bands` (none: all) of
+    squared residuals, in units of the larger of RMSE and variogram, exceeds the quantile `chi_square` of chi-square. A
+    start whose trend, together with the larger of its first and last residuals, would be strange moves on by one. Single
+    observations beyond 0.999999 are dropped. Models have 4, from 18 observations on 6, from 24 on 8 coefficients, are
+    fitted anew for each observation until 24, then whenever the window has grown by `growth`, at last to the whole segment,
+    by a lasso of `penalty` (times 10000 for numbers of 1/10000: Earth Engine's 20). "magnitude" is the median residual of
+    the observations that tell the break.
 
     Raises BandError for bands that are not there, ExpressionError for dates that do not rise or options out of range.
     Source: Zhu and Woodcock (2014), "Continuous change detection and classification of land cover using all available
-    Landsat data", with the chi-square score, variogram and steps of USGS (2018), "LCMAP CCDC algorithm description", but
-    without its RMSE by season and its models of what does not settle. Earth Engine does not publish its inner steps; breaks
-    at the margin may differ.
+    Landsat data", with the chi-square score, variogram and steps of USGS (2018), "LCMAP CCDC algorithm description", and
+    the test of starts of Zhu et al. (2020), "Continuous monitoring of land disturbance based on Landsat time series";
+    without their RMSE by season, models of what does not settle, and angle between changes. Earth Engine does not publish
+    its inner steps; breaks at the margin may differ.
     """
     for band in (*break_bands, *tmask_bands):
         if band not in image.type.bands:

@@ -24,8 +24,6 @@ YEAR_AT_LEAST = 365.0
 SETTLE, LOOK_BACK, FORWARD, DONE = range(4)
 SHORTEST = 32
 TINY = 1e-9
-STABLE = 3.0
-"""Usual residuals that the trend over a stable start, its first and its last residual come to. Source: the paper."""
 
 
 @dataclass(frozen=True)
@@ -161,15 +159,10 @@ class Detector:
         """Return the residuals [series, time, band] of rows from the models."""
         return np.asarray(rows[:, :, COLUMNS:] - rows[:, :, :COLUMNS] @ self.coefficients[series])
 
-    def shares(self, series: Array, rest: Array) -> Array:
-        """Return residuals [series, time, band] of the break bands in units of what is usual for each."""
-        usual = np.maximum(np.maximum(self.typical[series], self.rmse[series]), TINY)
-        chosen = list(self.rules.bands)
-        return np.asarray(rest[:, :, chosen] / usual[:, None, chosen])
-
     def score(self, series: Array, rest: Array) -> Array:
-        """Return the sum of the squared shares [series, time] of residuals [series, time, band]."""
-        share = self.shares(series, rest)
+        """Return the sum of squares [series, time] of residuals in units of what is usual for each break band."""
+        usual, chosen = np.maximum(np.maximum(self.typical[series], self.rmse[series]), TINY), list(self.rules.bands)
+        share = rest[:, :, chosen] / usual[:, None, chosen]
         return np.asarray((share * share).sum(axis=2))
 
     def settle(self, series: Array) -> None:
@@ -218,8 +211,8 @@ class Detector:
         ends = np.stack([self.start[series], self.stop[series] - 1], axis=1)
         _days, rows = self.history.at(series, ends)
         rise = self.coefficients[series, 1] * (rows[:, 1, 1] - rows[:, 0, 1])[:, None]
-        told = np.abs(np.concatenate([rise[:, None], self.rest(series, rows)], axis=1))
-        return np.asarray((self.shares(series, told).mean(axis=2) <= STABLE).all(axis=1))
+        told = np.abs(rise) + np.abs(self.rest(series, rows)).max(axis=1)
+        return np.asarray(self.score(series, told[:, None])[:, 0] < self.rules.change)
 
     def look_back(self, series: Array) -> None:
         """Take in what lies before a start, back to where it is strange several times in a row."""

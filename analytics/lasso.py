@@ -53,7 +53,7 @@ def _minimum(gram: Array, moments: Array, penalty: Array, scale: Array) -> Array
             _descend(gram, moments, descent, penalty)
         exact = _solved(gram, moments, np.sign(descent), penalty)
         gradient = moments - (gram * exact).sum(axis=1)
-        fine = ((exact * descent > 0) | (descent == 0)) & (np.abs(gradient) <= penalty + SLACK * scale)
+        fine = ((exact * descent > 0) | (descent == 0) | (penalty == 0)) & (np.abs(gradient) <= penalty + SLACK * scale)
         done = fine.all(axis=0)
         found[:, left] = np.where(done, exact, descent)
         if done.all():

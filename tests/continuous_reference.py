@@ -88,8 +88,8 @@ class OneSeries:
             stop -= len(gone)
             model = self.fitted(start, stop, 4)
             rise = model[0][1] * (self.days[stop - 1] - self.days[start]) / YEAR
-            told = np.abs([rise, *self.rest(model, [start, stop - 1])]) / np.maximum(self.typical, model[1])
-            if (told[:, self.bands].mean(axis=1) / 3 <= 1).all():
+            told = np.abs(rise) + np.abs(self.rest(model, [start, stop - 1])).max(axis=0)
+            if self.score(told[None], model[1])[0] < self.change:
                 return start, stop
             start, stop = start + 1, 0
 

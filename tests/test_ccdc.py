@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from continuous_reference import OneSeries
 from series_checks import assert_image, from_series
 
+from esd.analytics.breaks import decimal_years
 from esd.errors import BandError, EsdError, ExpressionError
 from esd.image import Image
 
@@ -162,3 +166,31 @@ def test_what_cannot_be_is_refused_in_one_line(name: str) -> None:
         build()
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_real_pixel_breaks_where_others_say(shared_data: Path) -> None:
+    """A pixel whose segments are published as COLD finds them, a sibling with other margins: same starts, same breaks."""
+    known = json.loads((shared_data / "change/pyxccd/cold_results.json").read_text())
+    segments = known["results"]["spectral_336_3980_obs.csv"]
+    table = np.loadtxt(shared_data / "change/pyxccd/spectral_336_3980_obs.csv", delimiter=",", dtype=np.int64)
+    days, values, clear = table[:, 0] - dt.date(1970, 1, 1).toordinal(), table[:, 1:7] / 1e4, table[:, 8] < 2
+    clear &= ((table[:, 1:7] > 0) & (table[:, 1:7] < 10_000)).all(axis=1)
+    dates = [str(np.datetime64("1970-01-01") + day) for day in days]
+    mask = np.broadcast_to(~clear[:, None, None, None], (len(days), 6, 1, 1))
+    bands = ("blue", "green", "red", "nir", "swir1", "swir2")
+    data = np.ma.MaskedArray(values[:, :, None, None], mask=mask.copy())
+    found = from_series(data, dates, bands).ccdc(bands[1:], ("green", "swir1"))
+    years = {date: index for index, date in enumerate(decimal_years(days[clear].tolist()))}
+    raster = found.compute()
+    at = {label: raster.values[index, 0, 0, 0] for index, label in enumerate(raster.type.time)}
+    there = [raster.valid[found.type.time.index(f"start_{number}"), 0, 0, 0] for number in range(1, 7)]
+    assert sum(there) == len(segments) == 2
+
+    def apart(label: str, ordinal: int) -> int:
+        expected = decimal_years([ordinal - dt.date(1970, 1, 1).toordinal()])[0]
+        return abs(years[at[label]] - int(np.abs(np.array(list(years)) - expected).argmin()))
+
+    assert apart("start_1", segments[0]["t_start"]) == apart("start_2", segments[1]["t_start"]) == 0
+    assert apart("break_1", segments[0]["t_break"]) <= 2
+    assert apart("end_2", segments[1]["t_end"]) <= 1
+    assert abs(at["observations_1"] - segments[0]["num_obs"]) <= 2
