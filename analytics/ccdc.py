@@ -126,7 +126,7 @@ def _check_options(min_observations: int, chi_square: float, growth: float, pena
 def _work(types: Sequence[CubeType], args: Mapping[str, Any], pixels: int) -> int:
     times, bands = len(types[0].time), len(types[0].bands)
     told = int(args["max_segments"]) * len(LABELS) * bands
-    return 8 * (2 * pixels * told + AT_ONCE * (8 * times * (COLUMNS + bands) + 2 * told + 60 * bands * COLUMNS))
+    return 8 * (2 * pixels * told + AT_ONCE * (5 * times * (COLUMNS + bands) + 2 * told + 60 * bands * COLUMNS))
 
 
 @operator(

@@ -136,7 +136,7 @@ def _rule(
 
 
 def _work(types: Sequence[CubeType], _args: Mapping[str, Any], pixels: int) -> int:
-    return 8 * len(types[0].time) * (4 * pixels + 20 * AT_ONCE)
+    return 8 * len(types[0].time) * (4 * pixels + 8 * AT_ONCE)
 
 
 @operator(

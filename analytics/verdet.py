@@ -142,7 +142,7 @@ def _rule(image: CubeType, *, days: tuple[float, ...], tolerance: float, alpha: 
 
 
 def _work(types: Sequence[CubeType], _args: Mapping[str, Any], pixels: int) -> int:
-    return 8 * len(types[0].time) * (3 * pixels + 40 * AT_ONCE)
+    return 8 * len(types[0].time) * (3 * pixels + 20 * AT_ONCE)
 
 
 @operator(
