@@ -14,10 +14,12 @@ YEAR = 365.25
 class OneSeries:
     """Segments of one series of some bands: days [time], values [time, band], both only where observed."""
 
-    def __init__(self, days: np.ndarray, values: np.ndarray, bands: list[int], tmask: list[int], penalty: float) -> None:
+    def __init__(
+        self, days: np.ndarray, values: np.ndarray, bands: list[int], tmask: list[int], penalty: float, peek: int = 6
+    ) -> None:
         self.days, self.values = list(days), [list(row) for row in values]
         self.bands, self.tmask, self.penalty = bands, tmask, penalty
-        self.peek = 6
+        self.peek = peek
         self.change, self.outlier = chi2.ppf(0.99, len(bands)), chi2.ppf(0.999999, len(bands))
         self.typical = np.median(np.abs(np.diff(values, axis=0)), axis=0)
 
@@ -142,7 +144,7 @@ class OneSeries:
         """Start, end, break (None without one), observations, probability, coefficients, RMSE and magnitude of each."""
         found: list[list[np.ndarray | float | None]] = []
         before = 0
-        while len(self.days) >= 18 and (window := self.settled(before)) is not None:
+        while len(self.days) >= 12 + self.peek and (window := self.settled(before)) is not None:
             start, stop = self.backwards(before, *window)
             stop, magnitude, odd = self.forwards(start, stop)
             ends = [self.days[start], self.days[stop - 1], None if magnitude is None else self.days[stop]]

@@ -42,11 +42,13 @@ def surface(
     return np.ma.MaskedArray(values.astype(np.float32), mask=mask), when, changes
 
 
-def numbers(days: np.ndarray, series: np.ma.MaskedArray, tmask: list[int], penalty: float, most: int) -> np.ma.MaskedArray:
+def numbers(
+    days: np.ndarray, series: np.ma.MaskedArray, tmask: list[int], penalty: float, most: int, peek: int
+) -> np.ma.MaskedArray:
     """What the reference says of one series [time, band]: [most * label, band]."""
     clear = ~np.ma.getmaskarray(series).any(axis=1)
     found = (
-        OneSeries(days[clear], series.data[clear].astype(float), [0, 2], tmask, penalty).segments()
+        OneSeries(days[clear], series.data[clear].astype(float), [0, 2], tmask, penalty, peek).segments()
         if clear.sum() > 6
         else []
     )
@@ -65,9 +67,12 @@ def numbers(days: np.ndarray, series: np.ma.MaskedArray, tmask: list[int], penal
     return out
 
 
-@pytest.mark.parametrize(("cloud", "screened", "penalty", "step"), [(0.04, True, 0.002, 16), (0.0, False, 0.0005, 12)])
+@pytest.mark.parametrize(
+    ("cloud", "screened", "penalty", "step", "peek"),
+    [(0.04, True, 0.002, 16, 6), (0.0, False, 0.0005, 12, 6), (0.02, True, 0.001, 14, 3)],
+)
 def test_equal_to_the_steps_for_one_series(
-    cloud: float, screened: bool, penalty: float, step: int, monkeypatch: pytest.MonkeyPatch
+    cloud: float, screened: bool, penalty: float, step: int, peek: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dates 12 days apart make a season of 274 days, which no harmonic of a year fits: starts are refused, breaks many."""
     data, _when, _changes = surface(130, 5, 9, seed=step, cloud=cloud)
@@ -78,9 +83,9 @@ def test_equal_to_the_steps_for_one_series(
     tmask = ["green", "nir"] if screened else []
     pixels = data.reshape(130, 3, -1)
     places = [BANDS.index(band) for band in tmask]
-    expected = [numbers(days, pixels[:, :, pixel], places, penalty, 3) for pixel in range(pixels.shape[2])]
+    expected = [numbers(days, pixels[:, :, pixel], places, penalty, 3, peek) for pixel in range(pixels.shape[2])]
     whole = np.ma.stack(expected, axis=-1).reshape(-1, 3, 5, 9)
-    image = from_series(data, dates, BANDS).ccdc(("green", "nir"), tuple(tmask), penalty=penalty, max_segments=3)
+    image = from_series(data, dates, BANDS).ccdc(("green", "nir"), tuple(tmask), peek, penalty=penalty, max_segments=3)
     assert image.type.time == tuple(f"{label}_{number}" for number in (1, 2, 3) for label in LABELS)
     assert (whole[LABELS.index("probability"), 0].compressed() == 1).any()
     assert_image(image, whole, monkeypatch, rtol=1e-6)
@@ -130,6 +135,25 @@ def test_a_break_at_the_end_is_told_by_its_probability() -> None:
     assert np.allclose(segment.values[LABELS.index("probability")], odd / 6)
     assert not segment.valid[LABELS.index("break")].any()
     assert np.array_equal(segment.values[LABELS.index("observations"), 0], 130 - odd)
+
+
+def test_numbers_of_another_unit_give_the_same_segments() -> None:
+    data, _when, _changes = surface(130, 4, 6, seed=7, cloud=0.02)
+    scaled = np.ma.MaskedArray(np.round(data.data * 10_000).astype(np.int16), mask=data.mask)
+    dates, _days = dates_of(130)
+    small = from_series((scaled / 10_000).astype(np.float64), dates, BANDS).ccdc(tmask_bands=("green",)).compute()
+    large = from_series(scaled, dates, BANDS).ccdc(tmask_bands=("green",), penalty=20.0).compute()
+    assert np.array_equal(small.valid, large.valid)
+    plain = np.array([name.split("_")[0] in LABELS[:5] for name in small.type.time])
+    assert np.allclose(large.values[plain], small.values[plain])
+    assert np.allclose(large.values[~plain], small.values[~plain] * 10_000, atol=1e-3)
+
+
+def test_series_without_observations_are_not_valid() -> None:
+    data = np.ma.masked_all((40, 3, 2, 2), dtype=np.float32)
+    raster = from_series(data, dates_of(40)[0], BANDS).ccdc().compute()
+    assert not raster.valid.any()
+    assert np.isfinite(raster.values).all()
 
 
 def test_a_segment_is_a_model_that_predicts() -> None:
