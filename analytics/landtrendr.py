@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,49 +12,39 @@ from esd.block import Block
 from esd.errors import BandError, ExpressionError
 from esd.image import Image, call, composite
 from esd.operator import Tile, operator
-from esd.space import CubeType, Space
+from esd.space import CubeType
 
 from .breaks import decimal_years
-from .composites import finite
 from .dates import YEAR, days_of
 from .seasons import check_days, fitted_type
-from .segmentation import Options, Places, interpolate, segment
+from .segmentation import Options, interpolate, segment
+from .yearly import AT_ONCE, Ordered, by_series, one_index
 
 __all__: list[str] = []
 
 Array = npt.NDArray[Any]
 WHOLE_SERIES = "needs all times of a pixel at once"
 SEGMENTED = ("fitted", "vertex")
-AT_ONCE = 4096
-"""Series that go through the steps side by side, few enough for a processor's cache."""
 DISTURBANCE = ("start", "duration", "magnitude")
 
 
 def _segmented(years: Array, values: Array, valid: Array, options: Options) -> tuple[Array, Array]:
-    """Return fitted values and vertices [2, time, series] of series, and which of them have times enough."""
-    known = finite(values, valid)
-    order: Places = np.argsort(~known, axis=0, kind="stable")
-    last = np.maximum(known.sum(axis=0) - 1, 0)
-    x = np.broadcast_to(years[:, None], known.shape)
-    ordered = np.take_along_axis(x, order, axis=0)
-    numbers = np.take_along_axis(np.where(known, values, 0).astype(np.float64), order, axis=0)
-    vertices, levels = segment(ordered, numbers, last, options)
-    fitted = interpolate(x, vertices, levels, np.take_along_axis(ordered, vertices, axis=0))
-    marks = np.zeros(known.shape)
+    """Return fitted values and vertices [time, 2, series] of series, and which of them are of series with times enough."""
+    series = Ordered(years, values[:, 0], valid[:, 0])
+    vertices, levels = segment(series.x, series.y, series.last, options)
+    x = np.broadcast_to(years[:, None], series.known.shape)
+    fitted = interpolate(x, vertices, levels, np.take_along_axis(series.x, vertices, axis=0))
+    marks = np.zeros(series.known.shape)
     for row in vertices:
-        np.put_along_axis(marks, np.take_along_axis(order, row[None], axis=0), 1.0, axis=0)
-    enough = known.sum(axis=0) >= options.fewest
-    return np.where(enough, np.stack([fitted, marks]), 0), enough
+        np.put_along_axis(marks, np.take_along_axis(series.order, row[None], axis=0), 1.0, axis=0)
+    enough = series.known.sum(axis=0) >= options.fewest
+    planes = np.stack([fitted, marks], axis=1)
+    return planes, np.broadcast_to(enough, planes.shape)
 
 
 def _rule(image: CubeType, *, days: tuple[float, ...], **options: Any) -> CubeType:
-    check_days("landtrendr", image, days)
-    if len(image.bands) != 1:
-        raise BandError(f"landtrendr: the input has bands {', '.join(image.bands)}; .select() the index to segment by")
-    if any(one >= other for one, other in itertools.pairwise(days)):
-        raise ExpressionError("landtrendr: the times must rise; aggregate them to one a year first")
     _check_options(Options(**options))
-    return image.with_(bands=SEGMENTED, dtype=np.dtype(np.float64), space=Space.VALUE, encoder=None)
+    return one_index("landtrendr", image, days, SEGMENTED)
 
 
 def _check_options(options: Options) -> None:
@@ -99,15 +88,7 @@ def segments_at(
     """Segment series at some days since 1970; `landtrendr` takes the days from the dates, and explains."""
     options = Options(max_segments, spike, overshoot, one_year_recovery, recovery, p_value, proportion, fewest)
     years = (np.asarray(days) - days[0]) / YEAR
-    times, pixels = len(years), image.values[0].size
-    values, valid = image.values.reshape(times, pixels), image.full_valid.reshape(times, pixels)
-    out, known = np.zeros((2, times, pixels)), np.zeros(pixels, dtype=bool)
-    for start in range(0, pixels, AT_ONCE):
-        part = slice(start, start + AT_ONCE)
-        out[:, :, part], known[part] = _segmented(years, values[:, part], valid[:, part], options)
-    shape = (times, 2, *image.values.shape[2:])
-    known = np.broadcast_to(known.reshape(shape[2:]), shape).copy()
-    return Block(out.swapaxes(0, 1).reshape(shape), known)
+    return by_series(image, 2, lambda values, valid: _segmented(years, values, valid, options))
 
 
 @composite("change", example="cube.image(2004).select('nir').aggregate_period('month').landtrendr(3)")

@@ -115,9 +115,20 @@ def named_operators() -> list[str]:
     return [name for name, op in esd.operators().items() if name not in LEAVES and op.group != "user"]
 
 
+def forest_scores(series: Image) -> Image:
+    return series.select("red", "nir").rename("ifz", "ndvi")
+
+
 MADE: dict[str, Callable[[Image], Image]] = {
     "anomaly": lambda series: series.anomaly(series.climatology("month")),
     "break_at": lambda series: series.break_at(tuple(float(day) for day in range(36)), 20.0, 1),
+    "ccdc_segment": lambda series: series.select("nir", "red").ccdc(max_segments=2).ccdc_segment(2),
+    "continuous_at": lambda series: series.continuous_at(tuple(20.0 * day for day in range(36)), (2, 3), (1,)),
+    "forest_z_score": lambda series: series.select("nir", "red").forest_z_score((0.3, 0.05), (0.1, 0.02)),
+    "slopes_at": lambda series: series["nir"].slopes_at(tuple(float(day) for day in range(36))),
+    "verdet": lambda series: series["nir"].verdet(fewest=5),
+    "tracked_at": lambda series: forest_scores(series).tracked_at(tuple(float(day) for day in range(36))),
+    "vct": lambda series: forest_scores(series).vct(fewest=5),
     "ewma_at": lambda series: series.ewma_at(tuple(float(day) for day in range(36)), 20.0, 1),
     "disturbance_at": lambda series: series["nir"].landtrendr(2).disturbance_at(tuple(float(day) for day in range(36))),
     "greatest_disturbance": lambda series: series["nir"].landtrendr(2).greatest_disturbance(),

@@ -10,12 +10,26 @@ import pytest
 from sample_images import grid
 
 import esd
+from esd.errors import EsdError
 from esd.image import Image
 
-__all__ = ["COLUMNS", "DATE_SERIES", "ROWS", "assert_image", "dates", "from_series", "per_series", "series"]
+__all__ = [
+    "COLUMNS",
+    "DATE_SERIES",
+    "ROWS",
+    "Refusal",
+    "assert_image",
+    "assert_refused",
+    "dates",
+    "from_series",
+    "per_series",
+    "series",
+]
 
 ROWS, COLUMNS = 19, 23
 TILES = (10_000, 8, 13)
+Refusal = tuple[Callable[[], Image], type[EsdError], str]
+"""A call that is refused, the kind of error, and what its one line names."""
 
 
 def dates(number: int, start: str = "2003-12-08", step: int = 11) -> list[str]:
@@ -74,3 +88,12 @@ def assert_image(image: Image, expected: np.ma.MaskedArray, monkeypatch: pytest.
             assert np.isfinite(raster.values[~raster.valid]).all()
             found.add(raster.values.tobytes())
     assert len(found) == 1
+
+
+def assert_refused(refusal: Refusal) -> None:
+    """Check that a call raises its error, in one line that names the thing."""
+    build, kind, reason = refusal
+    with pytest.raises(kind) as caught:
+        build()
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
