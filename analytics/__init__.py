@@ -13,6 +13,7 @@ if _TYPE_CHECKING:
     from .explaining import classify_features, explain, permutation_importance
     from .few_shot import FewShotReport, few_shot_report
     from .indices import catalogue
+    from .onnx_models import classifier_onnx, regressor_onnx
     from .regressors import REGRESSORS, Regressor, train_maxent, train_regressor
     from .tree_text import decision_tree, decision_tree_ensemble
     from .validation import CrossValidation, cross_validate, spatial_blocks
@@ -29,6 +30,7 @@ __all__ = [
     "Regressor",
     "catalogue",
     "change_threshold",
+    "classifier_onnx",
     "classify_features",
     "cross_validate",
     "decision_tree",
@@ -37,6 +39,7 @@ __all__ = [
     "explain",
     "few_shot_report",
     "permutation_importance",
+    "regressor_onnx",
     "spatial_blocks",
     "train_classifier",
     "train_clusterer",
@@ -51,6 +54,7 @@ _HOMES = {
     "explaining": ("classify_features", "explain", "permutation_importance"),
     "few_shot": ("FewShotReport", "few_shot_report"),
     "indices": ("catalogue",),
+    "onnx_models": ("classifier_onnx", "regressor_onnx"),
     "regressors": ("REGRESSORS", "Regressor", "train_maxent", "train_regressor"),
     "tree_text": ("decision_tree", "decision_tree_ensemble"),
     "validation": ("CrossValidation", "cross_validate", "spatial_blocks"),

@@ -192,6 +192,7 @@ OTHERS = {
     "group_features": "FeatureCollection.dissolve",
     "classifier_decision_tree": "esd.analytics.decision_tree",
     "classifier_decision_tree_ensemble": "esd.analytics.decision_tree_ensemble",
+    "classifier_onnx": "esd.analytics.classifier_onnx",
     "classifier_maxent": "esd.analytics.train_maxent",
     "classifier_spectral_region": "spectral_region",
     "classifier_linear_regression": "esd.analytics.train_regressor",
