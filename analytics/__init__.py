@@ -8,6 +8,7 @@ from typing import Any as _Any
 
 if _TYPE_CHECKING:
     from .change import Calibration, Change, change_threshold, detect_change
+    from .chips import Network, network_onnx
     from .classify import METHODS, Classifier, train_classifier
     from .clusters import CLUSTERERS, train_clusterer
     from .explaining import classify_features, explain, permutation_importance
@@ -27,6 +28,7 @@ __all__ = [
     "Classifier",
     "CrossValidation",
     "FewShotReport",
+    "Network",
     "Regressor",
     "catalogue",
     "change_threshold",
@@ -38,6 +40,7 @@ __all__ = [
     "detect_change",
     "explain",
     "few_shot_report",
+    "network_onnx",
     "permutation_importance",
     "regressor_onnx",
     "spatial_blocks",
@@ -49,6 +52,7 @@ __all__ = [
 
 _HOMES = {
     "change": ("Calibration", "Change", "change_threshold", "detect_change"),
+    "chips": ("Network", "network_onnx"),
     "classify": ("METHODS", "Classifier", "train_classifier"),
     "clusters": ("CLUSTERERS", "train_clusterer"),
     "explaining": ("classify_features", "explain", "permutation_importance"),

@@ -27,7 +27,7 @@ from .onnx_graph import Graph, Port, read_graph
 from .regressors import Regressor
 from .scores import batches
 
-__all__ = ["SCORES", "OnnxClassifier", "OnnxRegressor", "classifier_onnx", "regressor_onnx"]
+__all__ = ["SCORES", "OnnxClassifier", "OnnxRegressor", "classifier_onnx", "onnx_features", "regressor_onnx"]
 
 SCORES = ("probabilities", "logits")
 """What a graph's scores of the classes can be."""
@@ -150,7 +150,7 @@ def _shares(scores: Doubles, kind: str) -> Doubles:
         return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
-def _facts(graph: Graph, name: str, features: int | None, space: str, codec: Codec | None) -> tuple[int, str, str]:
+def onnx_features(graph: Graph, name: str, features: int | None, space: str, codec: Codec | None) -> tuple[int, str, str]:
     """Return the number of features, and hash and name of the encoder. Raises what is wrong with them."""
     if space not in FEATURE_SPACES:
         raise ExpressionError(f"feature space {space!r} is not one of {', '.join(FEATURE_SPACES)}")
@@ -183,7 +183,7 @@ def classifier_onnx(
     EncoderError for embeddings without their codec.
     """
     graph = read_graph(path, 2)
-    width, sha, encoder = _facts(graph, "classifier_onnx", features, space, codec)
+    width, sha, encoder = onnx_features(graph, "classifier_onnx", features, space, codec)
     if scores not in SCORES or _ports(graph) == (None, None):
         made = ", ".join(f"{port.name} {port.type} {list(port.shape)}" for port in graph.outputs)
         raise TableError(f"classifier_onnx: scores={scores!r} of {made}; give one of {', '.join(SCORES)}, of [n, classes]")
@@ -226,7 +226,7 @@ def regressor_onnx(
     An argument of `regress`. Options and errors are those of `classifier_onnx`.
     """
     graph = read_graph(path, 2)
-    width, sha, encoder = _facts(graph, "regressor_onnx", features, space, codec)
+    width, sha, encoder = onnx_features(graph, "regressor_onnx", features, space, codec)
     port: Port = graph.outputs[0]
     if port.type not in NUMBERS or port.shape[1:] not in ((), (1,)):
         raise TableError(f"regressor_onnx: the graph gives {port.name} {port.type} {list(port.shape)}; one number is needed")

@@ -94,6 +94,7 @@ GIVEN: dict[str, str] = {
     "metres": "30",
     "method": "'horn'",
     "most": "10",
+    "network": "network",
     "number": "1",
     "order": "(2, 1, 0)",
     "other": "points",

@@ -148,7 +148,7 @@ def call_of(name: str, cube: Cube, objects: Mapping[str, Any]) -> Image:
     """Return an operator applied to the first of some images that it takes. Raises its error where it takes none."""
     declared = esd.get_operator(name)
     arguments = ARGUMENTS.get(name, ())
-    for model in ("classifier", "regressor"):
+    for model in ("classifier", "regressor", "network"):
         if model in declared.signature.parameters:
             arguments = (objects[model],)
     if name in MADE:

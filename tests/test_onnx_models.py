@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper
+from onnx_graphs import graph_of
 from sample_images import grid
 from skl2onnx import to_onnx
 from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
@@ -33,6 +33,11 @@ MODELS = {
 
 def exported(path: Path, model: Any, **options: Any) -> Path:
     path.write_bytes(to_onnx(model, TRAIN[:1], **options).SerializeToString())
+    return path
+
+
+def write(path: Path, *graph: Any) -> Path:
+    path.write_bytes(graph_of(*graph))
     return path
 
 
@@ -72,16 +77,10 @@ def test_a_graph_says_what_scikit_learn_says_in_any_tiling(name: str, zipmap: bo
 
 
 def test_the_label_of_the_graph_counts_before_the_largest_score(tmp_path: Path) -> None:
-    path = tmp_path / "odd.onnx"
-    write(
-        path,
-        [
-            helper.make_node("Softmax", ["x"], ["p"], axis=1),
-            helper.make_node("ArgMin", ["p"], ["label"], axis=1, keepdims=0),
-        ],
-        [("label", TensorProto.INT64, [None]), ("p", TensorProto.FLOAT, [None, 3])],
-        [None, 3],
-    )
+    soft = helper.make_node("Softmax", ["x"], ["p"], axis=1)
+    least = helper.make_node("ArgMin", ["p"], ["label"], axis=1, keepdims=0)
+    outputs = {"label": (TensorProto.INT64, [None]), "p": (TensorProto.FLOAT, [None, 3])}
+    path = write(tmp_path / "odd.onnx", [soft, least], [None, 3], outputs)
     classifier = classifier_onnx(path, ["a", "b", "c"], labels=range(3))
     numbers = np.random.default_rng(3).normal(size=(100, 3)).astype(np.float32)
     classes, sure = classifier.predict(numbers)
@@ -91,25 +90,13 @@ def test_the_label_of_the_graph_counts_before_the_largest_score(tmp_path: Path) 
     assert np.allclose(shares.sum(axis=1), 1)
 
 
-def write(path: Path, nodes: list[Any], outputs: list[Any], shape: list[Any], weights: list[Any] | None = None) -> Path:
-    values = [helper.make_tensor_value_info(*each) for each in outputs]
-    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
-    graph = helper.make_graph(
-        nodes, "made", [source], values, [onnx.numpy_helper.from_array(w, n) for n, w in weights or []]
-    )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    onnx.checker.check_model(made)
-    path.write_bytes(made.SerializeToString())
-    return path
-
-
 @pytest.mark.parametrize("rows", [None, 1, 300])
 @pytest.mark.parametrize("columns", [1, 3])
 def test_logits_of_a_network_of_any_fixed_batch(rows: int | None, columns: int, tmp_path: Path) -> None:
     weights = np.random.default_rng(4).normal(size=(7, columns)).astype(np.float32)
     nodes = [helper.make_node("MatMul", ["x", "w"], ["logits"])]
-    output = [("logits", TensorProto.FLOAT, [rows, columns])]
-    path = write(tmp_path / "network.onnx", nodes, output, [rows, 7], [("w", weights)])
+    outputs = {"logits": (TensorProto.FLOAT, [rows, columns])}
+    path = write(tmp_path / "network.onnx", nodes, [rows, 7], outputs, {"w": weights})
     classifier = classifier_onnx(path, scores="logits")
     numbers = TRAIN.astype(np.float64) @ weights
     if columns == 1:
@@ -126,7 +113,7 @@ def test_logits_of_a_network_of_any_fixed_batch(rows: int | None, columns: int, 
 
 def test_labels_alone_have_no_probabilities(tmp_path: Path) -> None:
     nodes = [helper.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=0)]
-    path = write(tmp_path / "labels.onnx", nodes, [("label", TensorProto.INT64, [None])], [None, 3])
+    path = write(tmp_path / "labels.onnx", nodes, [None, 3], {"label": (TensorProto.INT64, [None])})
     classifier = classifier_onnx(path, labels=range(3), classes=("a", "b", "c"))
     classes, sure = classifier.predict(TRAIN[:, :3])
     assert np.array_equal(classes, TRAIN[:, :3].argmax(axis=1) + 1)
@@ -152,7 +139,7 @@ def test_a_regression_says_what_scikit_learn_says(tmp_path: Path) -> None:
 
 def test_what_is_not_finite_is_not_valid(tmp_path: Path) -> None:
     nodes = [helper.make_node("Log", ["x"], ["logits"])]
-    path = write(tmp_path / "log.onnx", nodes, [("logits", TensorProto.FLOAT, [None, 3])], [None, 3])
+    path = write(tmp_path / "log.onnx", nodes, [None, 3], {"logits": (TensorProto.FLOAT, [None, 3])})
     classifier = classifier_onnx(path, scores="logits")
     numbers = np.array([[1, 2, 3], [-1, 2, 3], [np.nan, 1, 1], [1, 0, 1]], dtype=np.float32)
     assert classifier.predict(numbers)[0].tolist() == [3, 0, 0, 1]
@@ -165,8 +152,8 @@ def test_what_is_refused_is_told_in_one_line(tmp_path: Path) -> None:
     bare = exported(tmp_path / "bare.onnx", MODELS["logistic"].fit(TRAIN, TARGET), options={"zipmap": False})
     forest = exported(tmp_path / "forest.onnx", MODELS["forest"].fit(TRAIN, TARGET))
     nodes = [helper.make_node("Add", ["x", "x"], ["y"])]
-    chips = write(tmp_path / "chips.onnx", nodes, [("y", TensorProto.FLOAT, [1, 3, 8, 8])], [1, 3, 8, 8])
-    wide = write(tmp_path / "wide.onnx", nodes, [("y", TensorProto.FLOAT, [None, None])], [None, None])
+    chips = write(tmp_path / "chips.onnx", nodes, [1, 3, 8, 8], {"y": (TensorProto.FLOAT, [1, 3, 8, 8])})
+    wide = write(tmp_path / "wide.onnx", nodes, [None, None], {"y": (TensorProto.FLOAT, [None, None])})
     cases: list[tuple[Any, type[EsdError], str]] = [
         (lambda: classifier_onnx(tmp_path / "none.onnx"), TableError, "not there"),
         (lambda: classifier_onnx(rubbish), TableError, "no ONNX graph"),
