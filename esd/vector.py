@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from .errors import EsdError, TableError
 from .feature_shapes import FeatureShapes
+from .feature_surfaces import FeatureSurfaces
 from .feature_tables import FeatureTable
 from .joins import PREDICATES, FeatureJoins
 
@@ -51,7 +52,7 @@ def features(source: str | Path | Frame | Iterable[Any], crs: Any = None) -> Fea
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureCollection(FeatureTable, FeatureJoins, FeatureShapes):
+class FeatureCollection(FeatureTable, FeatureJoins, FeatureShapes, FeatureSurfaces):
     """Vector data and what is to be done with it, in order. Nothing is read before `compute` and what returns numbers.
 
     Missing geometries are kept. Distances and areas are in metres whatever the coordinate system.
