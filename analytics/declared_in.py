@@ -51,7 +51,7 @@ reducers: extrema kurtosis mode product reduce_bands sample_variance skew
 registration: cross_correlation displacement register
 regressions: histogram lasso_regression linear_regression pearson ridge_regression spearman
 regressors: regress
-regrid: blend clip_to_bounds displace displace_on_grid resample translate
+regrid: blend clip_to_bounds displace displace_on_grid resample set_default_projection translate
 remap: first_non_zero first_valid is_in is_infinite is_nan is_nodata mask_where reclassify remap set_nodata
 robust: robust_regression
 scenes: getis_ord histogram_equalize histogram_match local_moran match_halves over_scene pca stretch

@@ -227,6 +227,7 @@ OTHERS = {
     "unflatten_dimension": "openEO process unflatten_dimension",
     "merge_cubes": "openEO process merge_cubes",
     "create_data_cube": "openEO process create_data_cube",
+    "trim_cube": "openEO process trim_cube",
     "date_shift": "openEO process date_shift",
     "date_difference": "openEO process date_difference",
     "date_between": "openEO process date_between",

@@ -88,6 +88,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "register": (60.0,),
     "change_proj": GRID[:2],
     "translate": (15.0, -7.0),
+    "set_default_projection": ("EPSG:4326", 0.0003),
     "reduce_resolution": (3,),
     "clip_to_bounds": (500_100.0, 5_000_100.0, 500_500.0, 5_000_500.0, "EPSG:32633"),
     "displace": (60.0, "nearest"),
