@@ -11,6 +11,7 @@ if _TYPE_CHECKING:
     from .chips import Network, network_onnx
     from .classify import METHODS, Classifier, train_classifier
     from .clusters import CLUSTERERS, train_clusterer
+    from .embedding_regions import embedding_aggregate
     from .explaining import classify_features, explain, permutation_importance
     from .few_shot import FewShotReport, few_shot_report
     from .indices import catalogue
@@ -38,6 +39,7 @@ __all__ = [
     "decision_tree",
     "decision_tree_ensemble",
     "detect_change",
+    "embedding_aggregate",
     "explain",
     "few_shot_report",
     "network_onnx",
@@ -55,6 +57,7 @@ _HOMES = {
     "chips": ("Network", "network_onnx"),
     "classify": ("METHODS", "Classifier", "train_classifier"),
     "clusters": ("CLUSTERERS", "train_clusterer"),
+    "embedding_regions": ("embedding_aggregate",),
     "explaining": ("classify_features", "explain", "permutation_importance"),
     "few_shot": ("FewShotReport", "few_shot_report"),
     "indices": ("catalogue",),

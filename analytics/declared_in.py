@@ -19,7 +19,7 @@ convolution: convolve gaussian gradient laplacian sobel
 differences: change_vector embedding_change post_classification_change ratio_change
 distributions: auto_histogram frequency_histogram histogram2d
 edges: canny hough_lines medial_axis skeletonize
-embedding: angle cosine_similarity distance norm
+embedding: angle cosine_similarity distance norm unit_vector
 filters: bilateral_filter correlate gabor zero_crossing
 flow: accumulate_flow fill_minima flow_accumulation flow_direction flow_direction_on_grid terrain_products
 focal: focal_count focal_max focal_mean focal_median focal_min focal_mode focal_std focal_sum

@@ -209,6 +209,7 @@ OTHERS = {
     "load_embeddings": "esd.open_tile",
     "similarity": "cosine_similarity",
     "knn_search": "esd.query.similarity.similar",
+    "embedding_aggregate": "esd.analytics.embedding_aggregate",
     "few_shot": "esd.analytics.few_shot_report",
     "reduce_dims": "pca",
     "cloud_mask": "mask_qa",
