@@ -173,6 +173,7 @@ OTHERS = {
     "multipolygon": "esd.features",
     "rectangle": "esd.features",
     "bbox": "esd.features",
+    "s2_cell": "esd.s2_cells.s2_cell",
     "from_geojson": "esd.features",
     "from_wkt": "esd.features",
     "geometry_distance": "FeatureCollection.distance",
