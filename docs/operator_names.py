@@ -4,7 +4,7 @@ An operator, a reducer (`reducer first`), a process (`openEO process pi`), or a 
 one is looked up by `operators_status.py`, so that none is only claimed.
 """
 
-__all__ = ["OTHERS"]
+__all__ = ["NOT_HERE", "OTHERS"]
 
 OTHERS = {
     "abs": "absolute",
@@ -248,3 +248,11 @@ OTHERS = {
     "export_zarr": "Image.to_zarr",
     "estimate": "Image.cost",
 }
+
+NOT_HERE = {
+    "segment_instance": "its result is polygons of a network with outputs of its own form; `predict` gives the masks of one",
+    "detect": "its result is boxes of a network with outputs of its own form, and is no image",
+    "segment_prompt": "needs two networks and a person who points; `predict` runs the encoder of one",
+    "super_resolve": "its result is on a finer grid than the image; a network for it is not among what is trained here",
+}
+"""Why what answers to no name is not here."""
