@@ -144,10 +144,6 @@ def _ordinary(gamma: Floats) -> Floats:
     return system
 
 
-def _apart(one: Floats, other: Floats) -> Floats:
-    return np.asarray(np.sqrt(((one[..., :, None, :] - other[..., None, :, :]) ** 2).sum(axis=-1)))
-
-
 def _solved(system: Floats, right: Floats) -> Floats:
     try:
         found = np.asarray(np.linalg.solve(system, right))
@@ -251,14 +247,16 @@ Solve = Callable[[Floats], tuple[Floats, Floats]]
 
 def _all_points(points: _Points, variogram: Variogram) -> Solve:
     """Return what gives estimates and variances of pixels from all points; the matrix is the same for every pixel."""
-    system = _ordinary(variogram(_apart(points.places, points.places)))
+    from scipy.spatial.distance import cdist
+
+    system = _ordinary(variogram(cdist(points.places, points.places)))
     inverse = _solved(system, np.eye(len(system)))
     values = np.append(points.numbers, 0.0)
     weighed = inverse @ values
 
     def solve(pixels: Floats) -> tuple[Floats, Floats]:
         right = np.ones((len(pixels), len(values)))
-        right[:, :-1] = variogram(_apart(pixels, points.places))
+        right[:, :-1] = variogram(cdist(pixels, points.places))
         return right @ weighed, np.einsum("pi,ij,pj->p", right, inverse, right, optimize=True)
 
     return solve
@@ -272,7 +270,8 @@ def _moving(points: _Points, variogram: Variogram, count: int) -> Solve:
         near = points.places[which]
         right = np.ones((len(pixels), count + 1))
         right[:, :-1] = variogram(away)
-        weights = _solved(_ordinary(variogram(_apart(near, near))), right[..., None])[..., 0]
+        apart = np.sqrt(((near[:, :, None] - near[:, None]) ** 2).sum(axis=-1))
+        weights = _solved(_ordinary(variogram(apart)), right[..., None])[..., 0]
         return (weights[:, :-1] * points.numbers[which]).sum(axis=1), (weights * right).sum(axis=1)
 
     return solve
