@@ -186,6 +186,8 @@ OF_METHODS: dict[str, str] = {
     "olofsson_area": "olofsson_area(matrix, [1000, 2000, 500, 800])",
     "permutation_importance": "permutation_importance(classifier, samples, labels)",
     "relation": "points.join_simple(fields, relation('within'))",
+    "trim_cube": "trim_cube(nir.update_mask(nir > 0.3))",
+    "s2_cell": "s2_cell('4791dae966f')",
     "train_classifier": "train_classifier(samples, labels, 'naive_bayes', space='reflectance')",
     "train_clusterer": "train_clusterer(samples, 4, space='reflectance')",
     "train_maxent": "train_maxent(samples[:10], samples[10:], space='reflectance')",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,14 @@ def test_a_regression_says_what_scikit_learn_says(tmp_path: Path) -> None:
     assert np.array_equal(found.valid[0, 0], whole)
     assert np.allclose(found.values[0, 0][whole], model.predict(rows), atol=1e-5)
     assert picture.regress(regressor).compute(tile=31).values.tobytes() == found.values.tobytes()
+
+
+def test_a_classifier_travels_between_processes(tmp_path: Path) -> None:
+    classifier = classifier_onnx(exported(tmp_path / "forest.onnx", MODELS["forest"].fit(TRAIN, TARGET)))
+    before = classifier.predict(TRAIN)
+    again = pickle.loads(pickle.dumps(classifier))  # noqa: S301 - our own
+    assert again.token == classifier.token
+    assert all(np.array_equal(one, other) for one, other in zip(again.predict(TRAIN), before, strict=True))
 
 
 def test_what_is_not_finite_is_not_valid(tmp_path: Path) -> None:
