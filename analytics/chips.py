@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from affine import Affine
 
 from esd.codec import Codec
 from esd.engine.executors import LocalExecutor
 from esd.engine.scene import Scene, Whole
 from esd.engine.stop import current_stop
 from esd.errors import ExpressionError, TableError
-from esd.grid import Region
+from esd.grid import Region, make_geobox
 from esd.image import Image, call, composite
 from esd.operator import Tile, operator
 from esd.space import CubeType, Space
@@ -49,7 +50,8 @@ Doubles = npt.NDArray[np.float64]
 class Network:
     """A network over chips: `classes` name its outputs; `features` are its input bands, times slowest, as of a classifier.
 
-    `side` are the pixels of a chip's sides that the graph asks for, 0 for any.
+    `side` are the pixels of a chip's sides that the graph asks for, 0 for any; `factor` how many pixels of a side it makes
+    of one.
     """
 
     data: bytes
@@ -59,6 +61,7 @@ class Network:
     encoder: str
     encoder_id: str
     side: int
+    factor: int = 1
 
     @cached_property
     def graph(self) -> Graph:
@@ -84,9 +87,10 @@ def network_onnx(
 ) -> Network:
     """Read a network from an ONNX file: one input [n, bands, y, x], and as its first output [n, outputs, y, x].
 
-    Sides may be fixed and have to be equal, the first axis may be 1 or any. `classes` name the outputs ("0", "1", ... if not
-    given), `space` is what the input is (`FEATURE_SPACES`), `features` the number of its bands where the graph takes any.
-    Raises TableError for another graph, ExpressionError where onnxruntime is missing.
+    The output has the pixels of the input, or a whole number of times as many a side (`super_resolve`). Sides may be fixed
+    and have to be equal, the first axis may be 1 or any. `classes` name the outputs ("0", "1", ... if not given), `space` is
+    what the input is (`FEATURE_SPACES`), `features` the number of its bands where the graph takes any. Raises TableError for
+    another graph, ExpressionError where onnxruntime is missing.
     """
     return as_network(read_graph(path, 4).data, classes, space=space, codec=codec, features=features)
 
@@ -105,13 +109,14 @@ def as_network(
     rows, columns = graph.source.shape[2:]
     if rows != columns or graph.source.shape[0] not in (None, 1):
         raise TableError(f"network_onnx: the graph takes {list(graph.source.shape)}; export it for one square chip")
-    made = graph.run(np.zeros((1, width, rows or 64, rows or 64)))[0]
-    if np.ndim(made) != 4 or np.shape(made)[2:] != (rows or 64,) * 2:
-        raise TableError(f"network_onnx: the graph makes {np.shape(made)} of {rows or 64} pixels; as many are needed")
-    names = tuple(map(str, range(np.shape(made)[1]) if classes is None else classes))
-    if len(names) != np.shape(made)[1] or len({*names}) != len(names):
-        raise TableError(f"network_onnx: {len(names)} classes for {np.shape(made)[1]} outputs; give each another name")
-    return Network(data, names, space, width, sha, encoder, rows or 0)
+    side = rows or 64
+    made = np.shape(graph.run(np.zeros((1, width, side, side)))[0])
+    if len(made) != 4 or made[2] != made[3] or made[2] % side or not made[2]:
+        raise TableError(f"network_onnx: the graph makes {made} of {side} pixels a side; as many or n times are needed")
+    names = tuple(map(str, range(made[1]) if classes is None else classes))
+    if len(names) != made[1] or len({*names}) != len(names):
+        raise TableError(f"network_onnx: {len(names)} classes for {made[1]} outputs; give each another name")
+    return Network(data, names, space, width, sha, encoder, rows or 0, made[2] // side)
 
 
 def _starts(length: int, side: int, overlap: int) -> list[int]:
@@ -146,10 +151,10 @@ def _chip(values: Floats, network: Network, side: int, region: Region) -> Double
     inside = values[(..., *region.slices)]
     given = np.zeros((1, len(values), side, side), dtype=np.float32)
     given[0, :, : inside.shape[1], : inside.shape[2]] = inside
-    made = np.asarray(network.graph.run(given)[0], dtype=np.float64)[0]
-    if made.shape != (len(network.classes), side, side):
+    made, factor = np.asarray(network.graph.run(given)[0], dtype=np.float64)[0], network.factor
+    if made.shape != (len(network.classes), side * factor, side * factor):
         raise ExpressionError(f"predict: the network made {made.shape} of a chip of {side} pixels; give another chip=")
-    return made[:, : inside.shape[1], : inside.shape[2]]
+    return made[:, : inside.shape[1] * factor, : inside.shape[2] * factor]
 
 
 def _side(network: Network, chip: int) -> int:
@@ -162,15 +167,29 @@ def _predict_space(_given: CubeType, args: Mapping[str, Any]) -> Space:
     return feature_space(args["network"])
 
 
-def _predict_rule(image: CubeType, *, network: Network, chip: int, overlap: int, blend: str) -> CubeType:
-    check_fits("predict", image, network)
+def _chips_rule(name: str, image: CubeType, network: Network, chip: int, overlap: int, blend: str) -> CubeType:
+    check_fits(name, image, network)
     side = _side(network, chip)
     if chip not in (0, side) or side < 1 or not 0 <= overlap <= side // 2 or blend not in BLENDS:
         raise ExpressionError(
-            f"predict: chip={chip}, overlap={overlap}, blend={blend!r} of a network of chips of {network.side or 'any'} "
+            f"{name}: chip={chip}, overlap={overlap}, blend={blend!r} of a network of chips of {network.side or 'any'} "
             f"pixels; an overlap is 0 to half of a chip, a blend one of {', '.join(BLENDS)}"
         )
     return CubeType(image.grid, image.time[:1], network.classes, np.dtype(np.float32), Space.VALUE)
+
+
+def _predict_rule(image: CubeType, *, network: Network, chip: int, overlap: int, blend: str) -> CubeType:
+    if network.factor != 1:
+        raise ExpressionError(f"predict: the network makes {network.factor} pixels of one; call super_resolve")
+    return _chips_rule("predict", image, network, chip, overlap, blend)
+
+
+def _finer_rule(image: CubeType, *, network: Network, chip: int, overlap: int, blend: str) -> CubeType:
+    found, grid = _chips_rule("super_resolve", image, network, chip, overlap, blend), image.grid
+    if grid is None:
+        return found
+    rows, columns = (side * network.factor for side in grid.shape)
+    return found.with_(grid=make_geobox((rows, columns), grid.affine @ Affine.scale(1 / network.factor), grid.crs))
 
 
 def _predict_work(given: Sequence[CubeType], args: Mapping[str, Any], pixels: int) -> int:
@@ -179,20 +198,37 @@ def _predict_work(given: Sequence[CubeType], args: Mapping[str, Any], pixels: in
     What a network takes inside is its own.
     """
     bands, outputs = len(given[0].time) * len(given[0].bands), len(args["network"].classes)
-    chips = (os.cpu_count() or 1) + 2
-    return pixels * (8 * bands + 14 * outputs + 2) + chips * _side(args["network"], args["chip"]) ** 2 * (
-        8 * bands + 24 * outputs
+    finer, chips = args["network"].factor ** 2, (os.cpu_count() or 1) + 2
+    side = _side(args["network"], args["chip"])
+    return pixels * (8 * bands // finer + 14 * outputs + 2) + chips * side**2 * (8 * bands + 24 * outputs * finer)
+
+
+def _over_chips(image: Scene, network: Network, chip: int, overlap: int, blend: str) -> Planes:
+    """Run a network on all chips of an image and join what it makes, in the order of the chips."""
+    values, valid = read_scene(image, np.float32)
+    whole = np.asarray(valid.all(axis=(0, 1)) & np.isfinite(values).all(axis=(0, 1)))
+    flat = values.reshape(-1, *whole.shape)
+    flat[:, ~whole] = 0
+    side, factor = _side(network, chip), network.factor
+    (tops, down), (lefts, across) = (
+        _weights(length * factor, side * factor, overlap * factor, blend) for length in whole.shape
     )
+    places = [(i, j) for i in range(len(tops)) for j in range(len(lefts))]
+    corners = [(tops[i] // factor, lefts[j] // factor) for i, j in places]
+    regions = [Region(y, min(y + side, whole.shape[0]), x, min(x + side, whole.shape[1])) for y, x in corners]
+    result = np.zeros((len(network.classes), *(length * factor for length in whole.shape)))
+    chips = LocalExecutor().run(lambda region: _chip(flat, network, side, region), regions, current_stop())
+    for (i, j), (_region, made) in zip(places, chips, strict=True):
+        weight = down[i][: made.shape[1], None] * across[j][: made.shape[2]]
+        inside = (..., slice(tops[i], tops[i] + made.shape[1]), slice(lefts[j], lefts[j] + made.shape[2]))
+        # what counts nothing must not spoil a pixel where it is not a number
+        result[inside] += np.where(weight > 0, made * weight, 0)
+    known = whole.repeat(factor, axis=0).repeat(factor, axis=1) & np.isfinite(result).all(axis=0)
+    found = np.where(known, result, 0).astype(np.float32)
+    return Planes(found[None], np.broadcast_to(known, (1, *found.shape)))
 
 
-@operator(
-    "classify",
-    Tile.GLOBAL,
-    _predict_rule,
-    _predict_space,
-    work=_predict_work,
-    example="before.predict(network)",
-)
+@operator("classify", Tile.GLOBAL, _predict_rule, _predict_space, work=_predict_work, example="before.predict(network)")
 def predict(image: Scene, network: Network, chip: int = 0, overlap: int = 64, blend: str = "hann") -> Whole:
     """Outputs of a network over chips of the whole image: a band for each, float32, [1, output, y, x].
 
@@ -202,27 +238,17 @@ def predict(image: Scene, network: Network, chip: int = 0, overlap: int = 64, bl
     `blend` "hann" fades from one to the next, "none" takes each pixel of the chip that it lies deepest in. Deterministic.
     Raises EncoderError for embeddings of another encoder, ExpressionError for another number of bands.
     """
-    values, valid = read_scene(image, np.float32)
-    whole = np.asarray(valid.all(axis=(0, 1)) & np.isfinite(values).all(axis=(0, 1)))
-    flat = values.reshape(-1, *whole.shape)
-    flat[:, ~whole] = 0
-    side = _side(network, chip)
-    (tops, down), (lefts, across) = (_weights(length, side, overlap, blend) for length in whole.shape)
-    places = [(i, j) for i in range(len(tops)) for j in range(len(lefts))]
-    regions = [
-        Region(tops[i], min(tops[i] + side, whole.shape[0]), lefts[j], min(lefts[j] + side, whole.shape[1]))
-        for i, j in places
-    ]
-    result = np.zeros((len(network.classes), *whole.shape))
-    chips = LocalExecutor().run(lambda region: _chip(flat, network, side, region), regions, current_stop())
-    for (i, j), (region, made) in zip(places, chips, strict=True):
-        rows, columns = down[i][: region.shape[0], None], across[j][: region.shape[1]]
-        weight = rows * columns
-        # what counts nothing must not spoil a pixel where it is not a number
-        result[(..., *region.slices)] += np.where(weight > 0, made * weight, 0)
-    known = whole & np.isfinite(result).all(axis=0)
-    found = np.where(known, result, 0).astype(np.float32)
-    return Planes(found[None], np.broadcast_to(known, (1, *found.shape)))
+    return _over_chips(image, network, chip, overlap, blend)
+
+
+@operator("classify", Tile.GLOBAL, _finer_rule, _predict_space, work=_predict_work, example="nir.super_resolve(doubling)")
+def super_resolve(image: Scene, network: Network, chip: int = 0, overlap: int = 64, blend: str = "hann") -> Whole:
+    """Outputs of a network that makes several pixels of one: as of `predict`, on a grid finer by the network's `factor`.
+
+    The grid has the image's corners. Arguments, in pixels of the image, validity and errors are those of `predict`; all
+    pixels that are made of one that is not valid are not.
+    """
+    return _over_chips(image, network, chip, overlap, blend)
 
 
 @composite("classify", example="before.segment_semantic(network)")

@@ -10,7 +10,7 @@ bands: all_of any_of array_flatten regex_rename slice_bands to_bands
 bits: bit_count bitwise_and bitwise_not bitwise_or bitwise_xor cast extract_bits left_shift right_shift
 bits: to_float32 to_float64 to_int16 to_int32 to_int64 to_int8 to_uint16 to_uint32 to_uint64 to_uint8
 breaks: break_at ewma_at ewmacd structural_break
-chips: predict segment_semantic
+chips: predict segment_semantic super_resolve
 classify: classify classify_confidence classify_probabilities
 colors: db_to_linear hsv_to_rgb linear_to_db pansharpen rgb_to_hsv
 components: component_size connected_components distance_transform fill_holes remove_small

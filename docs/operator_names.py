@@ -253,6 +253,5 @@ NOT_HERE = {
     "segment_instance": "its result is polygons of a network with outputs of its own form; `predict` gives the masks of one",
     "detect": "its result is boxes of a network with outputs of its own form, and is no image",
     "segment_prompt": "needs two networks and a person who points; `predict` runs the encoder of one",
-    "super_resolve": "its result is on a finer grid than the image; a network for it is not among what is trained here",
 }
 """Why what answers to no name is not here."""

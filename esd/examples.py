@@ -62,6 +62,11 @@ NETWORK = (
     "iQ#|Ld@l<C0h0zOdM<+j2w&tj82T@UIq+c&|nXx_cNdX7#}9jzz`)0a+LrV9|xll7Z(E;&@>>)kOUO2L=k2J2|KZHF$nMi09G&`7X",
 )
 """An ONNX file, packed: the mean of 3 x 3 pixels of six bands, then green - nir and nir - green."""
+DOUBLING = (
+    "c-rIOuxeuD(&A#Q;9@KnVysl+b<WQ#3n@y>D=x?{PSq0NVlOT!%1lWuc3^T~TENII#G00wms+GH&%p?UOdL!Cj82T@",
+    "UIGjZ4fe=5N)%|OkN_7S2cr-d7Xud)2P2SVNCFC1VhTI4a4`t*0s!;{7R3",
+)
+"""Another one: four pixels of each."""
 
 
 def _reflectance() -> npt.NDArray[np.float32]:
@@ -194,6 +199,10 @@ def _network() -> Any:
     return import_module(f"{OWN}.chips").as_network(data, ("water", "land"), space="reflectance")
 
 
+def _doubling() -> Any:
+    return import_module(f"{OWN}.chips").as_network(zlib.decompress(base64.b85decode("".join(DOUBLING))), ("finer",))
+
+
 def _matrix() -> Any:
     found = example("image").classify(example("classifier")).compute()
     names, known = np.array(example("classifier").classes), found.valid.ravel()
@@ -259,6 +268,7 @@ MADE: dict[str, tuple[str, Callable[[], Any]]] = {
     "matrix": ("the confusion of their classes with what the classifier says", _matrix),
     "classifier": ("a logistic regression trained on them", _classifier),
     "network": ("an ONNX graph: green less near infrared, and the reverse, each a mean of 3 x 3 pixels", _network),
+    "doubling": ("an ONNX graph that makes four pixels of each of one band", _doubling),
     "regressor": ("a ridge regression of near infrared in July, in per cent, on them", _regressor),
 }
 """What can be imported from here, what it is, and how it is made."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AT_ONCE", "REGRIDDING", "finer", "reduce_blocks", "resampling_of", "without_default"]
 
-REGRIDDING = frozenset({"reproject", "reduce_all", "reduce_resolution", "change_proj"})
+REGRIDDING = frozenset({"reproject", "reduce_all", "reduce_resolution", "change_proj", "super_resolve"})
 """Operators whose result is on another grid than their input."""
 LARGEST_FACTOR = 1000
 AT_ONCE = 1024**2

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-__all__ = ["averaging", "graph_of"]
+__all__ = ["averaging", "finer", "graph_of"]
 
 Axes = Sequence[int | None]
 
@@ -36,3 +36,10 @@ def averaging(bands: int, outputs: int, size: int, side: int | None = None, batc
     node = helper.make_node("Conv", ["x", "w"], ["y"], pads=[size // 2] * 4)
     shape = [batch, bands, side, side]
     return graph_of([node], shape, {"y": (TensorProto.FLOAT, [batch, outputs, side, side])}, {"w": weights})
+
+
+def finer(bands: int, factor: int) -> bytes:
+    """Return a network of one output that makes factor x factor pixels of each, of fixed random weights."""
+    weights = np.random.default_rng(8).normal(size=(bands, 1, factor, factor)).astype(np.float32)
+    node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], strides=[factor, factor])
+    return graph_of([node], [None, bands, None, None], {"y": (TensorProto.FLOAT, [None, 1, None, None])}, {"w": weights})

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from onnx_graphs import averaging
+from onnx_graphs import averaging, finer
 from sample_images import blobs, classes, grid, noise, odd_noise
 from scipy import ndimage
 
@@ -87,6 +87,7 @@ TILINGS: dict[str, Callable[[], Image]] = {
     "fill_minima": lambda: hills(ROWS, COLUMNS).fill_minima(),
     "accumulate_flow": lambda: hills(ROWS, COLUMNS).fill_minima().flow_accumulation(),
     "predict": lambda: odd_noise(ROWS, COLUMNS).predict(as_network(averaging(4, 3, 5)), 96, 16),
+    "super_resolve": lambda: odd_noise(ROWS, COLUMNS).super_resolve(as_network(finer(4, 2)), 96, 16),
     "viewshed": lambda: hills(ROWS, COLUMNS).viewshed(*observer(ROWS, COLUMNS), 30.0, 2.0, 2500.0),
 }
 """Every one that looks beyond a pixel."""

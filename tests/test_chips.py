@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from onnx_graphs import averaging, graph_of
+from onnx_graphs import averaging, finer, graph_of
 from sample_images import grid
 from scipy.signal import correlate
 
@@ -87,6 +87,26 @@ def test_weights_add_up_to_one_and_chips_end_with_the_grid(length: int, side: in
     assert starts[0] == 0
     assert starts[-1] == max(length - side, 0)
     assert (np.diff(starts) <= side - overlap).all()
+
+
+@pytest.mark.parametrize("blend", ["hann", "none"])
+def test_a_finer_image_has_the_corners_of_the_coarse_one(blend: str) -> None:
+    image, numbers, whole = picture()
+    network = as_network(finer(4, 3), ("sharp",))
+    lazy = image.super_resolve(network, 32, 8, blend)
+    raster = lazy.compute()
+    weights = np.random.default_rng(8).normal(size=(4, 1, 3, 3)).astype(np.float32)[:, 0]
+    wanted = np.einsum("byx,bij->yixj", numbers, weights).reshape(3 * ROWS, 3 * COLUMNS)
+    known = whole.repeat(3, axis=0).repeat(3, axis=1)
+    assert raster.geobox.boundingbox == image.type.grid.boundingbox  # type: ignore[union-attr]  # it has a grid
+    assert raster.geobox.resolution.x == 10
+    assert np.array_equal(raster.valid[0, 0], known)
+    assert np.allclose(raster.values[0, 0][known], wanted[known], atol=1e-5)
+    part = image.type.grid[10:40, 20:50]  # type: ignore[index]  # as above
+    inside = lazy.compute(part, tile=16)
+    assert inside.values.shape == (1, 1, 30, 30)
+    with pytest.raises(ExpressionError, match="super_resolve"):
+        image.predict(network)
 
 
 def test_a_file_and_a_network_that_fails_inside(tmp_path: Path) -> None:
