@@ -181,10 +181,18 @@ class Classifier:
             raise not_a_model(path, "classifier", error) from error
 
 
+def _class_of(method: str) -> type[Classifier]:
+    if method != "onnx":
+        return Classifier
+    from .onnx_models import OnnxClassifier
+
+    return OnnxClassifier
+
+
 def _from_facts(facts: Mapping[str, Any], arrays: Arrays) -> Classifier:
-    if facts["method"] not in METHODS or facts["space"] not in FEATURE_SPACES:
+    if facts["method"] not in (*METHODS, "onnx") or facts["space"] not in FEATURE_SPACES:
         raise ValueError(f"unknown method {facts['method']!r} or space {facts['space']!r}")
-    return Classifier(
+    return _class_of(facts["method"])(
         method=facts["method"],
         classes=tuple(facts["classes"]),
         space=facts["space"],

@@ -1,4 +1,4 @@
-"""Clustering: k-means, Gaussian mixtures, and searches for the number of clusters, as classifiers of the clusters.
+"""Clustering: k-means, Gaussian mixtures, COBWEB, and searches for the number of clusters, as classifiers of the clusters.
 
 Clusters are numbered from 1 by the samples that they hold, largest first; of equal ones the one with the smaller centre, so
 that a number means the same in every run.
@@ -16,11 +16,13 @@ from esd.errors import EncoderError, ExpressionError, TableError
 
 from .classify import MOST_CLASSES, Classifier, standardised
 from .cluster_search import SEARCHES, assigned
+from .cobweb import cobweb
 from .features import FEATURE_SPACES
 
 __all__ = ["CLUSTERERS", "train_clusterer"]
 
-CLUSTERERS = ("kmeans", "gmm", *SEARCHES)
+CLUSTERERS = ("kmeans", "gmm", "cobweb", *SEARCHES)
+GAUSSIANS = ("gmm", "cobweb")
 
 
 def train_clusterer(
@@ -31,6 +33,8 @@ def train_clusterer(
     space: str = "embedding",
     codec: Codec | None = None,
     fewest: int = 2,
+    acuity: float = 0.25,
+    cutoff: float = 0.01,
     seed: int = 0,
 ) -> Classifier:
     """Group feature vectors [n, d] into `number` clusters; returns a Classifier for the operator `classify`.
@@ -38,7 +42,9 @@ def train_clusterer(
     `method` is kmeans (the nearest of `number` centres), gmm (the most likely of as many Gaussians without correlation), or
     lvq (the nearest of centres that move to the samples one by one). Others find from `fewest` to `number` clusters: xmeans
     splits as long as Schwarz's criterion rises, cascade_kmeans takes k-means of the best ratio of spreads between and
-    within, isodata splits wide clusters and merges near ones. Features are standardised. `space` embedding needs the
+    within, isodata splits wide clusters and merges near ones. cobweb finds 1 to `number` Gaussians as it takes one vector
+    after the other: no spread counts as less than `acuity` (of standardised features), and concepts whose category utility
+    is below `cutoff` are not divided. Features are standardised. `space` embedding needs the
     `codec` that they come from. Deterministic for a seed. Raises TableError for fewer vectors than clusters or
     ones that are not finite, ExpressionError for an unknown method.
     """
@@ -52,8 +58,12 @@ def train_clusterer(
         raise TableError(f"{number} clusters of {len(features)} samples; give 2 to {min(MOST_CLASSES, len(features))}")
     if not 2 <= fewest <= number:
         raise TableError(f"fewest={fewest} clusters of at most {number}; give 2 to {number}")
+    if not acuity > 0 or not cutoff >= 0:
+        raise ExpressionError(f"clusterer: acuity={acuity:g} must be above 0, cutoff={cutoff:g} 0 or more")
     arrays, standard = standardised(features)
-    if method in SEARCHES:
+    if method == "cobweb":
+        fitted = cobweb(standard.astype(np.float64), number, seed, acuity, cutoff)
+    elif method in SEARCHES:
         centres = SEARCHES[method](standard.astype(np.float64), fewest, number, seed)
         labels = assigned(standard.astype(np.float64), centres)
         fitted = {"means": centres[_order(labels, centres)]}
@@ -62,7 +72,7 @@ def train_clusterer(
     arrays |= {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in fitted.items()}
     sha, name = (codec.sha256, codec.id) if codec is not None and space == "embedding" else ("", "")
     classes = tuple(f"cluster {i}" for i in range(1, len(fitted["means"]) + 1))
-    rule = "naive_bayes" if method == "gmm" else "minimum_distance"
+    rule = "naive_bayes" if method in GAUSSIANS else "minimum_distance"
     return Classifier(rule, classes, space, features.shape[1], sha, name, 1, arrays)
 
 

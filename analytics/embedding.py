@@ -151,6 +151,23 @@ def norm(image: Block) -> Block:
     return NORM(image, {})
 
 
+def _unit_rule(image: CubeType) -> CubeType:
+    return image.with_(dtype=np.dtype(np.float32), space=Space.VALUE, encoder=None)
+
+
+@operator("embedding", Tile.ARRAY, _unit_rule, Space.EMBEDDING, interpreted=VECTORS)
+def unit_vector(image: Block) -> Block:
+    """Each pixel's whole vector over its length, so that the squares of its numbers add up to 1.
+
+    Input float32 [steps, dims, y, x]; result the same shape, float32, plain numbers. Not valid where any step is not, or
+    where the vector is zero, which has no direction.
+    """
+    length = np.sqrt(_dot(image.values, image.values))
+    valid = _whole(image) & (length > 0)
+    values = np.where(valid, image.values / np.where(length > 0, length, 1), 0).astype(np.float32)
+    return Block(values, np.broadcast_to(valid, values.shape))
+
+
 def _reference_vector(name: str, image: CubeType, reference: Reference | tuple[float, ...]) -> tuple[float, ...]:
     """Return the reference's numbers. Raises an error where it does not fit the image."""
     if isinstance(reference, Reference):

@@ -98,12 +98,20 @@ class Regressor:
         """Read a regressor that `save` wrote. Raises TableError if the file is not there or not one."""
         facts, arrays = read_model(path, "regressor")
         try:
-            if facts["method"] not in (*REGRESSORS, "maxent") or facts["space"] not in FEATURE_SPACES:
+            if facts["method"] not in (*REGRESSORS, "maxent", "onnx") or facts["space"] not in FEATURE_SPACES:
                 raise ValueError(f"unknown method {facts['method']!r} or space {facts['space']!r}")
-            encoder = facts["encoder"]
-            return cls(facts["method"], facts["space"], int(facts["features"]), encoder["sha256"], encoder["id"], arrays)
+            encoder, made = facts["encoder"], _class_of(facts["method"])
+            return made(facts["method"], facts["space"], int(facts["features"]), encoder["sha256"], encoder["id"], arrays)
         except (KeyError, TypeError, ValueError) as error:
             raise not_a_model(path, "regressor", error) from error
+
+
+def _class_of(method: str) -> type[Regressor]:
+    if method != "onnx":
+        return Regressor
+    from .onnx_models import OnnxRegressor
+
+    return OnnxRegressor
 
 
 def _checked_training(features: npt.NDArray[np.floating], name: str, space: str, codec: Codec | None) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from affine import Affine
 
 from esd.block import Block
 from esd.errors import ExpressionError, GridError
-from esd.grid import Region, region_of, sub_geobox
+from esd.grid import Region, geobox_from_bounds, region_of, sub_geobox
 from esd.image import Image, call, composite
 from esd.operator import Tile, operator
 from esd.places import grid_arguments
@@ -49,6 +49,40 @@ def resample(image: Image, method: str = "bilinear") -> Image:
     """
     check_method("resample", image.type, method)
     return image
+
+
+@composite("grid", example="image.set_default_projection('EPSG:4326', 0.0003)")
+def set_default_projection(image: Image, crs: str, scale: float, resampling: str = "nearest") -> Image:
+    """The image, to be computed in another system with pixels of `scale` units of `crs` a side, where no grid is asked for.
+
+    The grid covers the image, its lines on whole multiples of `scale`. Where a grid is asked for of the image itself
+    (`compute(geobox)` and its siblings, `tile`, `reproject_to`, `reproject_like`), it is reached from the image's own pixels
+    at once, as `resample` says; an operator takes the image on the new grid, where `resampling` (nearest, bilinear, bicubic)
+    put it. Raises GridError for a constant, which has no extent, a system that is not understood or cannot show the image,
+    or a scale that is not positive.
+    """
+    grid = _grid("set_default_projection", image)
+    target = _covering(grid, crs, scale)
+    return call("reproject", image, *grid_arguments("set_default_projection", target), resampling)
+
+
+def _covering(grid: GeoBox, crs: str, scale: float) -> GeoBox:
+    """Return the grid of pixels of a size, their lines on its multiples, that covers another grid."""
+    import shapely
+
+    from esd.geometry import crs_of, projected
+
+    if grid.crs is None or not 0 < scale < np.inf:
+        raise GridError(f"set_default_projection: scale={scale:g} must be above 0, and the image in a coordinate system")
+    outline = grid.extent.geom
+    outline = shapely.segmentize(outline, outline.length / OUTLINE_POINTS)
+    found = projected(np.array([outline], dtype=object), grid.crs.proj, crs_of(crs))[0]
+    sides = np.array(found.bounds) / scale
+    if not np.isfinite(sides).all():
+        raise GridError(f"set_default_projection: the image {grid.boundingbox} reaches beyond what {crs} can show")
+    left, bottom = (float(side) * scale for side in np.floor(sides[:2] + 1e-6))
+    right, top = (float(side) * scale for side in np.ceil(sides[2:] - 1e-6))
+    return geobox_from_bounds(left, bottom, right, top, crs, scale)
 
 
 @composite("grid", example="image.translate(15, -15)")

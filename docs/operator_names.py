@@ -4,7 +4,7 @@ An operator, a reducer (`reducer first`), a process (`openEO process pi`), or a 
 one is looked up by `operators_status.py`, so that none is only claimed.
 """
 
-__all__ = ["OTHERS"]
+__all__ = ["NOT_HERE", "OTHERS"]
 
 OTHERS = {
     "abs": "absolute",
@@ -173,6 +173,7 @@ OTHERS = {
     "multipolygon": "esd.features",
     "rectangle": "esd.features",
     "bbox": "esd.features",
+    "s2_cell": "esd.s2_cells.s2_cell",
     "from_geojson": "esd.features",
     "from_wkt": "esd.features",
     "geometry_distance": "FeatureCollection.distance",
@@ -192,6 +193,7 @@ OTHERS = {
     "group_features": "FeatureCollection.dissolve",
     "classifier_decision_tree": "esd.analytics.decision_tree",
     "classifier_decision_tree_ensemble": "esd.analytics.decision_tree_ensemble",
+    "classifier_onnx": "esd.analytics.classifier_onnx",
     "classifier_maxent": "esd.analytics.train_maxent",
     "classifier_spectral_region": "spectral_region",
     "classifier_linear_regression": "esd.analytics.train_regressor",
@@ -208,6 +210,7 @@ OTHERS = {
     "load_embeddings": "esd.open_tile",
     "similarity": "cosine_similarity",
     "knn_search": "esd.query.similarity.similar",
+    "embedding_aggregate": "esd.analytics.embedding_aggregate",
     "few_shot": "esd.analytics.few_shot_report",
     "reduce_dims": "pca",
     "cloud_mask": "mask_qa",
@@ -226,6 +229,7 @@ OTHERS = {
     "unflatten_dimension": "openEO process unflatten_dimension",
     "merge_cubes": "openEO process merge_cubes",
     "create_data_cube": "openEO process create_data_cube",
+    "trim_cube": "openEO process trim_cube",
     "date_shift": "openEO process date_shift",
     "date_difference": "openEO process date_difference",
     "date_between": "openEO process date_between",
@@ -244,3 +248,10 @@ OTHERS = {
     "export_zarr": "Image.to_zarr",
     "estimate": "Image.cost",
 }
+
+NOT_HERE = {
+    "segment_instance": "its result is polygons of a network with outputs of its own form; `predict` gives the masks of one",
+    "detect": "its result is boxes of a network with outputs of its own form, and is no image",
+    "segment_prompt": "needs two networks and a person who points; `predict` runs the encoder of one",
+}
+"""Why what answers to no name is not here."""

@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from operator_names import OTHERS
+from operator_names import NOT_HERE, OTHERS
 
 import esd
 from esd.analytics import CLUSTERERS, METHODS, accuracy, kernels
@@ -74,6 +74,11 @@ def answer(row: Mapping[str, str], names: Mapping[str, str]) -> str | None:
     return names.get(other) or names.get(f"reducer {other.removeprefix('reducer_')}")
 
 
+def missing(name: str) -> str:
+    """Return what the page says of a row that nothing answers."""
+    return f"not here: {NOT_HERE[name]}" if name in NOT_HERE else "missing"
+
+
 def page(rows: Iterable[Mapping[str, str]]) -> str:
     """Return the page: a table for each group."""
     names, groups = known(), {}
@@ -89,7 +94,7 @@ def page(rows: Iterable[Mapping[str, str]]) -> str:
         lines += ["", f"## {group}: {done} of {len(pairs)}", "", "| operator | here |", "|---|---|"]
         for row, found in pairs:
             star = " *" if row["table2_named"] == "true" else ""
-            lines.append(f"| {row['name']}{star} | {found or 'missing'} |")
+            lines.append(f"| {row['name']}{star} | {found or missing(row['name'])} |")
     return "\n".join([*lines, "", "\\* named in Table II", ""])
 
 

@@ -12,7 +12,7 @@ import reference_examples as made
 from reference_examples import Example, ExampleError
 
 import esd
-from esd import analytics, joins, rasters, region_tables, regions, sampling, stored, timeseries
+from esd import analytics, joins, rasters, region_tables, regions, s2_cells, sampling, stored, timeseries, trimming
 from esd.analytics import CLUSTERERS, METHODS, accuracy, kernels
 from esd.collection import ImageCollection
 from esd.engine.lower import lower
@@ -151,6 +151,8 @@ def kin(problems: Problems) -> dict[str, list[Entry]]:
         "images and vectors": [
             *(entry for module in (regions, region_tables, sampling) for entry in _functions(module, module.__all__)),
             *_functions(timeseries, timeseries.__all__),
+            *_functions(trimming, ["trim_cube"]),
+            *_functions(s2_cells, s2_cells.__all__),
         ],
         "conditions of joins": _functions(joins, ["equal", "max_difference", "relation", "within_distance"]),
         "kernels": _functions(kernels, kernels.__all__),

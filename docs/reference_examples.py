@@ -17,7 +17,7 @@ import numpy as np
 from reference_tables import ALIASES, FEWEST, FIRST, GIVEN, IMAGES, OF_METHODS, OTHERS
 
 import esd
-from esd import analytics, examples, joins, region_tables, regions, sampling, timeseries
+from esd import analytics, examples, joins, region_tables, regions, s2_cells, sampling, timeseries
 from esd.analytics import accuracy, kernels
 from esd.errors import EsdError
 from esd.image import Image
@@ -35,6 +35,8 @@ SOURCES: dict[str, Iterable[str]] = {
     "esd.sampling": sampling.__all__,
     "esd.joins": joins.__all__,
     "esd.timeseries": timeseries.__all__,
+    "esd.trimming": ("trim_cube",),
+    "esd.s2_cells": s2_cells.__all__,
     "esd.analytics": analytics.__all__,
     "esd.analytics.kernels": kernels.__all__,
     "esd.analytics.accuracy": accuracy.__all__,

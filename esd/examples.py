@@ -16,10 +16,12 @@ of it is made when it is first asked for.
 from __future__ import annotations
 
 import atexit
+import base64
 import datetime as dt
 import json
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -55,6 +57,16 @@ SPECTRA = {
     SOIL: ((11, 15, 19, 27, 34, 30), (11, 15, 19, 27, 34, 30), (11, 15, 19, 27, 34, 30)),
 }
 """Reflectance in per cent, by land cover: blue, green, red, nir, swir1, swir2 for each time."""
+NETWORK = (
+    "c-rIO5Mr=8!pLRI#aJQ4n5)F?Se9Cpn4TJtpP!>8%EgnNT9lWX6JMN>Sdi+#?7+N$kzGrWi=`kjrPzTH0)awY{9KH=T#V&HjFn0(&",
+    "iQ#|Ld@l<C0h0zOdM<+j2w&tj82T@UIq+c&|nXx_cNdX7#}9jzz`)0a+LrV9|xll7Z(E;&@>>)kOUO2L=k2J2|KZHF$nMi09G&`7X",
+)
+"""An ONNX file, packed: the mean of 3 x 3 pixels of six bands, then green - nir and nir - green."""
+DOUBLING = (
+    "c-rIOuxeuD(&A#Q;9@KnVysl+b<WQ#3n@y>D=x?{PSq0NVlOT!%1lWuc3^T~TENII#G00wms+GH&%p?UOdL!Cj82T@",
+    "UIGjZ4fe=5N)%|OkN_7S2cr-d7Xud)2P2SVNCFC1VhTI4a4`t*0s!;{7R3",
+)
+"""Another one: four pixels of each."""
 
 
 def _reflectance() -> npt.NDArray[np.float32]:
@@ -182,6 +194,15 @@ def _classifier() -> Any:
     return import_module(OWN).train_classifier(_samples(), _labels(), "logistic", space="reflectance")
 
 
+def _network() -> Any:
+    data = zlib.decompress(base64.b85decode("".join(NETWORK)))
+    return import_module(f"{OWN}.chips").as_network(data, ("water", "land"), space="reflectance")
+
+
+def _doubling() -> Any:
+    return import_module(f"{OWN}.chips").as_network(zlib.decompress(base64.b85decode("".join(DOUBLING))), ("finer",))
+
+
 def _matrix() -> Any:
     found = example("image").classify(example("classifier")).compute()
     names, known = np.array(example("classifier").classes), found.valid.ravel()
@@ -246,6 +267,8 @@ MADE: dict[str, tuple[str, Callable[[], Any]]] = {
     "labels": ("their 30 classes", _labels),
     "matrix": ("the confusion of their classes with what the classifier says", _matrix),
     "classifier": ("a logistic regression trained on them", _classifier),
+    "network": ("an ONNX graph: green less near infrared, and the reverse, each a mean of 3 x 3 pixels", _network),
+    "doubling": ("an ONNX graph that makes four pixels of each of one band", _doubling),
     "regressor": ("a ridge regression of near infrared in July, in per cent, on them", _regressor),
 }
 """What can be imported from here, what it is, and how it is made."""

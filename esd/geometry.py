@@ -17,7 +17,7 @@ from pyproj.exceptions import CRSError
 
 from .errors import GridError, TableError
 
-__all__ = ["area", "buffer", "crs_of", "distance", "from_text", "length", "perimeter", "projected", "valid"]
+__all__ = ["along_line", "area", "buffer", "crs_of", "distance", "from_text", "length", "perimeter", "projected", "valid"]
 
 Geometries = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -121,6 +121,17 @@ def _ring_length(geometry: Any) -> float:
         part if part.geom_type != "Polygon" else part.boundary for part in shapely.get_parts(shapely.get_parts(geometry))
     ]
     return float(sum(ELLIPSOID.geometry_length(line) for line in lines))
+
+
+def along_line(line: Any, crs: CRS) -> Floats:
+    """Distance in metres of each vertex of a line from its start, along it: on the ellipsoid, or in a projected plane."""
+    points = shapely.get_coordinates(line)
+    if crs.is_projected:
+        steps = np.hypot(*np.diff(points, axis=0).T) * _metres(crs)
+    else:
+        x, y = shapely.get_coordinates(projected(np.array([line], dtype=object), crs, WGS84)).T
+        steps = np.asarray(ELLIPSOID.line_lengths(x, y))
+    return np.concatenate([[0.0], np.cumsum(steps)])
 
 
 def distance(geometries: Geometries, other: Any, crs: CRS, geodesic: bool = True) -> Floats:

@@ -20,7 +20,7 @@ from .operator import Operator, Tile, bind, get_operator, operators, register
 from .operator_methods import OperatorMethods
 from .places import grid_arguments
 from .properties import Described
-from .regrid import resampling_of
+from .regrid import resampling_of, without_default
 from .space import CubeType, Space
 from .structure import ArraySource
 
@@ -235,7 +235,9 @@ class Image(Described, OperatorMethods):
         """Return the image on another grid, `nearest`, `bilinear` or `bicubic`; by itself as `resample` says, or nearest."""
         if geobox.crs is None:
             raise ExpressionError("reproject_to: the target grid has no coordinate system")
-        return call("reproject", self, *grid_arguments("reproject_to", geobox), resampling or resampling_of(self.expr))
+        source = without_default(self.expr)
+        given = grid_arguments("reproject_to", geobox)
+        return call("reproject", Image(source), *given, resampling or resampling_of(source))
 
     def reproject_like(self, other: Image, resampling: str | None = None) -> Image:
         """Return the image on the grid of another."""

@@ -117,6 +117,26 @@ def inside_of(cube: DataCube, geometry: Any) -> Image:
     return from_array(inside, grid_of(cube), ("inside",))
 
 
+@process("trim_cube")
+def _trim_cube(_graph: Context, data: Cube) -> DataCube:
+    """Drop the labels at the ends of dimensions whose pixels are all no-data, of bands and named ones in between too.
+
+    The cube is computed once for it.
+    """
+    from .trimming import between, cut, held
+
+    places = dict(zip(("time", "bands", "y", "x"), held(data.full), strict=True))
+    kept = {
+        d.axis: between(places[d.axis]) if d.kind in ("spatial", "temporal") else np.flatnonzero(places[d.axis])
+        for d in data.dimensions
+    }
+    dimensions = tuple(replace(d, labels=tuple(d.labels[place] for place in kept[d.axis])) for d in data.dimensions)
+    if not places["time"].any():
+        return DataCube(None, dimensions)
+    every = {axis: kept.get(axis, np.arange(len(places[axis]))) for axis in ("time", "bands")}
+    return DataCube(cut(data.full, every["time"], every["bands"], places["y"], places["x"]), dimensions)
+
+
 @process("filter_spatial")
 def _filter_spatial(_graph: Context, data: Cube, geometries: Any) -> DataCube:
     """Cut a cube to the bounds of geometries (GeoJSON, WGS 84); what lies outside of them is missing."""

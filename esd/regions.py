@@ -40,6 +40,16 @@ def placed(features: FeatureCollection, grid: GeoBox | None) -> tuple[gpd.GeoDat
     return frame, geometries
 
 
+def grid_like(like: Image | GeoBox, name: str) -> GeoBox:
+    """Return the grid of an image, or the grid itself. Raises GridError for a constant."""
+    from .image import Image
+
+    grid = like.type.grid if isinstance(like, Image) else like
+    if grid is None:
+        raise GridError(f"{name}: a constant has no grid; use an image of a cube")
+    return grid
+
+
 def check_kinds(geometries: npt.NDArray[Any], allowed: Sequence[int], what: str) -> None:
     """Raise TableError for geometries of other kinds (shapely's type ids) than allowed, which are called `what`."""
     import shapely
@@ -260,13 +270,11 @@ def rasterize(
     """
     from rasterio.features import rasterize as burn
 
-    from .image import Image, from_array
+    from .image import from_array
 
-    grid = like.type.grid if isinstance(like, Image) else like
+    grid = grid_like(like, "rasterize")
     frame, geometries = placed(features, grid)
-    if grid is None:
-        raise GridError("rasterize: a constant has no grid; use an image of a cube")
-    numbers = _numbers(frame, value)
+    numbers = numbers_of(frame, value)
     kept = [i for i, geometry in enumerate(geometries) if geometry is not None and not np.isnan(numbers[i])]
     values, valid = np.zeros(grid.shape, dtype=numbers.dtype), np.zeros(grid.shape, dtype=np.uint8)
     if kept:
@@ -276,7 +284,8 @@ def rasterize(
     return from_array(values, grid, (band,), valid=valid.astype(bool))
 
 
-def _numbers(frame: gpd.GeoDataFrame, value: str | float) -> npt.NDArray[Any]:
+def numbers_of(frame: gpd.GeoDataFrame, value: str | float) -> npt.NDArray[Any]:
+    """Return a property of numbers, or one number for all features. Raises TableError for one of something else."""
     from pandas.api import types
 
     if not isinstance(value, str):

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from .expr import Expr
 
-__all__ = ["AT_ONCE", "REGRIDDING", "finer", "reduce_blocks", "resampling_of"]
+__all__ = ["AT_ONCE", "REGRIDDING", "finer", "reduce_blocks", "resampling_of", "without_default"]
 
-REGRIDDING = frozenset({"reproject", "reduce_all", "reduce_resolution", "change_proj"})
+REGRIDDING = frozenset({"reproject", "reduce_all", "reduce_resolution", "change_proj", "super_resolve"})
 """Operators whose result is on another grid than their input."""
 LARGEST_FACTOR = 1000
 AT_ONCE = 1024**2
@@ -39,6 +39,13 @@ def resampling_of(expr: Expr) -> str:
     while expr.op == "set_properties":
         expr = expr.src[0]
     return str(expr.args["method"]) if expr.op == "resample" else "nearest"
+
+
+def without_default(expr: Expr) -> Expr:
+    """Return an expression without the grid that it was given where none is asked for (`set_default_projection`)."""
+    while expr.op == "set_default_projection":
+        expr = expr.src[0]
+    return expr
 
 
 def check_method(name: str, given: CubeType, method: str) -> None:

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import EsdError, TableError
+from .feature_shapes import FeatureShapes
+from .feature_surfaces import FeatureSurfaces
 from .feature_tables import FeatureTable
 from .joins import PREDICATES, FeatureJoins
 
@@ -50,7 +52,7 @@ def features(source: str | Path | Frame | Iterable[Any], crs: Any = None) -> Fea
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureCollection(FeatureTable, FeatureJoins):
+class FeatureCollection(FeatureTable, FeatureJoins, FeatureShapes, FeatureSurfaces):
     """Vector data and what is to be done with it, in order. Nothing is read before `compute` and what returns numbers.
 
     Missing geometries are kept. Distances and areas are in metres whatever the coordinate system.
@@ -99,7 +101,7 @@ class FeatureCollection(FeatureTable, FeatureJoins):
             raise TableError(f"predicate {predicate!r} is not one of {', '.join(PREDICATES)}")
 
         def step(frame: Frame) -> Frame:
-            return frame[getattr(frame.geometry, predicate)(_in_crs_of(frame, area, crs))]
+            return frame[getattr(frame.geometry, predicate)(in_crs_of(frame, area, crs))]
 
         return self._then(f"filter_bounds({predicate})", step)
 
@@ -225,7 +227,7 @@ class FeatureCollection(FeatureTable, FeatureJoins):
         return self._geometry("make_valid", lambda frame: frame.geometry.make_valid())
 
     def _with_other(self, name: str, area: Any, crs: Any) -> FeatureCollection:
-        return self._geometry(name, lambda frame: getattr(_valid(frame).geometry, name)(_in_crs_of(frame, area, crs)))
+        return self._geometry(name, lambda frame: getattr(_valid(frame).geometry, name)(in_crs_of(frame, area, crs)))
 
     def intersection(self, area: Any, crs: Any = "EPSG:4326") -> FeatureCollection:
         """Keep of each geometry what lies in another one."""
@@ -335,7 +337,7 @@ def _valid(frame: Frame) -> Frame:
     return frame.set_geometry(_series(frame, valid(frame.geometry.to_numpy())))
 
 
-def _in_crs_of(frame: Frame, area: Any, crs: Any) -> Any:
+def in_crs_of(frame: Frame, area: Any, crs: Any) -> Any:
     """Return a geometry in the coordinates of a frame."""
     from .geometry import crs_of, from_text, projected
 
@@ -345,4 +347,4 @@ def _in_crs_of(frame: Frame, area: Any, crs: Any) -> Any:
 def _distance(frame: Frame, area: Any, crs: Any, geodesic: bool) -> npt.NDArray[np.float64]:
     from .geometry import distance
 
-    return distance(frame.geometry.to_numpy(), _in_crs_of(frame, area, crs), frame.crs, geodesic)
+    return distance(frame.geometry.to_numpy(), in_crs_of(frame, area, crs), frame.crs, geodesic)

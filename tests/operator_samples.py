@@ -88,6 +88,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "register": (60.0,),
     "change_proj": GRID[:2],
     "translate": (15.0, -7.0),
+    "set_default_projection": ("EPSG:4326", 0.0003),
     "reduce_resolution": (3,),
     "clip_to_bounds": (500_100.0, 5_000_100.0, 500_500.0, 5_000_500.0, "EPSG:32633"),
     "displace": (60.0, "nearest"),
@@ -159,7 +160,7 @@ def call_of(name: str, cube: Cube, objects: Mapping[str, Any]) -> Image:
     """Return an operator applied to the first of some images that it takes. Raises its error where it takes none."""
     declared = esd.get_operator(name)
     arguments = ARGUMENTS.get(name, ())
-    for model in ("classifier", "regressor"):
+    for model in ("classifier", "regressor", "network"):
         if model in declared.signature.parameters:
             arguments = (objects[model],)
     if name in MADE:

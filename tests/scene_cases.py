@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from onnx_graphs import averaging, finer
 from sample_images import blobs, classes, grid, noise, odd_noise
 from scipy import ndimage
 
 import esd
+from esd.analytics.chips import as_network
 from esd.image import Image
 
 __all__ = ["ARGUMENTS", "FUSED", "TILINGS", "WHOLES", "hills", "observer", "series"]
@@ -84,6 +86,8 @@ TILINGS: dict[str, Callable[[], Image]] = {
     "cost_from_bands": lambda: noise(ROWS, COLUMNS).cumulative_cost(blobs(ROWS, COLUMNS, level=0.95)),
     "fill_minima": lambda: hills(ROWS, COLUMNS).fill_minima(),
     "accumulate_flow": lambda: hills(ROWS, COLUMNS).fill_minima().flow_accumulation(),
+    "predict": lambda: odd_noise(ROWS, COLUMNS).predict(as_network(averaging(4, 3, 5)), 96, 16),
+    "super_resolve": lambda: odd_noise(ROWS, COLUMNS).super_resolve(as_network(finer(4, 2)), 96, 16),
     "viewshed": lambda: hills(ROWS, COLUMNS).viewshed(*observer(ROWS, COLUMNS), 30.0, 2.0, 2500.0),
 }
 """Every one that looks beyond a pixel."""
@@ -92,7 +96,7 @@ TILINGS: dict[str, Callable[[], Image]] = {
 WHOLES = (
     *("over_scene", "histogram_equalize", "match_halves", "pca", "canny", "hough_lines", "skeletonize", "medial_axis"),
     *("snic", "felzenszwalb", "watershed_on_bands", "region_grow_on_bands", "reduce_labels", "seed_grid"),
-    *("kmeans_segment", "gmeans_segment", "cost_from_bands", "fill_minima", "accumulate_flow", "viewshed"),
+    *("kmeans_segment", "gmeans_segment", "cost_from_bands", "fill_minima", "accumulate_flow", "viewshed", "predict"),
 )
 """Those whose kernel takes a scene."""
 

@@ -95,7 +95,7 @@ def test_what_cannot_be_clustered_is_refused() -> None:
         (lambda: train_clusterer(features, 1, space="value"), TableError, "1 clusters"),
         (lambda: train_clusterer(features, 21, space="value"), TableError, "21 clusters of 20"),
         (lambda: train_clusterer(features * np.nan, 2, space="value"), TableError, "finite"),
-        (lambda: train_clusterer(features, 2, "cobweb", space="value"), ExpressionError, "cobweb"),
+        (lambda: train_clusterer(features, 2, "som", space="value"), ExpressionError, "som"),
         (lambda: train_clusterer(features, 2), EncoderError, "codec"),
         (lambda: train_classifier(features, target, "cart", space="value", trees=0), ExpressionError, "trees=0"),
     ):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx_graphs import averaging
 from operator_samples import call_of, named_operators
 from random_graphs import random_graph
 from random_ladder import ladder_codec
@@ -17,6 +18,7 @@ from sample_images import noise, odd_noise
 
 import esd
 from esd.analytics import train_classifier, train_regressor
+from esd.analytics.chips import as_network
 from esd.codec import Codec
 from esd.cube import Cube
 from esd.errors import EsdError, ProcessGraphError
@@ -45,6 +47,7 @@ def objects(codec: Codec) -> dict[str, Any]:
     return {
         "classifier": train_classifier(vectors, np.repeat(["a", "b"], 30), "logistic", codec=codec),
         "regressor": train_regressor(vectors, vectors[:, 0], codec=codec),
+        "network": as_network(averaging(4, 2, 3)),
     }
 
 

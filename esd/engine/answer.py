@@ -12,6 +12,7 @@ import numpy as np
 from esd.errors import ExpressionError
 from esd.grid import Region, region_of, sub_geobox, tiles
 from esd.reducer import State, get_reducer
+from esd.regrid import without_default
 
 from .cache import ResultCache
 from .compiled import ready_kernel
@@ -64,6 +65,8 @@ def compute(
 ) -> Raster:
     """Compute an image into arrays; see `Image.compute`."""
     stop, chosen = stop_after(deadline, cancel), executor_of(executor)
+    if geobox is not None:
+        image = type(image)(without_default(image.expr))
     asked = image if exact or geobox is None else at_overview(image, geobox)
     placed, region = region_for(asked, geobox, resampling)
     chosen, plan = fewer_threads(chosen, lambda threads: make_plan(placed.expr, region, tile, max_memory, threads=threads))

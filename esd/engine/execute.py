@@ -13,6 +13,7 @@ import numpy.typing as npt
 from esd.block import Block
 from esd.errors import ExpressionError, GridError
 from esd.grid import Region, aligned, meet, region_of
+from esd.regrid import without_default
 from esd.space import CubeType
 
 from .executors import LocalExecutor
@@ -79,6 +80,8 @@ def region_for(image: Image, geobox: GeoBox | None, resampling: str | None) -> t
 
     Raises GridError where the two do not meet.
     """
+    if geobox is not None:
+        image = type(image)(without_default(image.expr))
     grid = image.type.grid
     if grid is None:
         raise ExpressionError(f"{image.expr!r} is made of constants only and has no grid; use an image of a cube in it")

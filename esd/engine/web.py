@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from esd.image import Image
-from esd.regrid import resampling_of
+from esd.regrid import resampling_of, without_default
 
 __all__ = ["MAX_ZOOM", "tile", "tile_geobox"]
 
@@ -68,6 +68,7 @@ def tile(
     decoder: str | None = None,
 ) -> Raster:
     """Compute a map tile; see `Image.tile`."""
+    image = type(image)(without_default(image.expr))
     resampling = resampling or resampling_of(image.expr)
     image = for_looking(image) if decoder is None else decoded_by(image, decoder)
     geobox, grid = tile_geobox(z, x, y, size), image.type.grid
