@@ -65,6 +65,19 @@ def test_a_cube_is_not_resumed_by_another_recipe(scenes: Path, tmp_path: Path, c
         run_ingest(plan_ingest([scenes], [WINDOW], recipe=Recipe(dilate=2)), tmp_path / "cube", codec, resume=True)
 
 
+def test_a_refined_cube_holds_refined_codes_with_smaller_errors(scenes: Path, tmp_path: Path, codec: Codec) -> None:
+    plain, refined = (plan_ingest([scenes], recipe=Recipe(refine=refine)) for refine in (0, 1))
+    errors = []
+    for plan, out in ((plain, tmp_path / "plain.esd.zarr"), (refined, tmp_path / "refined.esd.zarr")):
+        run_ingest(plan, out, codec)
+        errors.append(planes(out)["error"].astype(float))
+    with pytest.raises(CubeError, match="other settings"):
+        run_ingest(plain, tmp_path / "refined.esd.zarr", codec, resume=True)
+    written = errors[0] < 255
+    assert (errors[1][written] <= errors[0][written]).mean() > 0.9
+    assert errors[1][written].mean() < errors[0][written].mean()
+
+
 def test_filling_is_planned_for() -> None:
     assert Recipe().margin == 0
     assert Recipe(dilate=3).margin == 3
