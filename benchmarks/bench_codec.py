@@ -42,7 +42,7 @@ def products(codec: Codec, part: str) -> Products:
     for layer in codec.layers[part]:
         name = layer.get("name", "")
         for key in (f"{name}.weight", f"{name}.0.weight", f"{name}.1.weight"):
-            weight = codec._tensors.get(key)
+            weight = codec.tensors.get(key)
             if weight is None or not name:
                 continue
             rows, columns = weight.shape[0], weight.size // weight.shape[0]

@@ -157,8 +157,10 @@ def main() -> None:
     parser.add_argument("--encoder", default="esd24")
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--draws", type=int, default=50)
+    parser.add_argument("--refine", type=int, default=0)
     options = parser.parse_args()
-    print_json("fidelity", measure(options.folder, runtimes(options.encoder), options.fold, Effort(draws=options.draws)))
+    encoder = runtimes(options.encoder, refine=options.refine)
+    print_json("fidelity", measure(options.folder, encoder, options.fold, Effort(draws=options.draws)))
 
 
 if __name__ == "__main__":

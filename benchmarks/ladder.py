@@ -27,9 +27,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
+    parser.add_argument("--refine", type=int, nargs="+", default=[0])
     options = parser.parse_args()
     source = judged(options.pixels).source
-    found = rungs([runtimes(name) for name in options.encoders], source, options.fold, options.sizes)
+    encoders = [runtimes(name, refine=effort) for effort in options.refine for name in options.encoders]
+    found = rungs(encoders, source, options.fold, options.sizes)
     options.out.write_bytes(drawn(found, source.name))
     print_json("ladder", {"source": source.name, "figure": str(options.out)})
     for rung in found:

@@ -43,6 +43,7 @@ def evaluate(
     ] = None,
     parts: Annotated[str | None, typer.Option(help="Parts, with commas between them; default: all.")] = None,
     draws: Annotated[int, typer.Option(help="Few-shot draws.")] = 50,
+    refine: Annotated[int, typer.Option(help="Search for closer codes, as esd ingest --refine: 0, 1 or 2.")] = 0,
     start_month: Annotated[int, typer.Option(help="Month that a window starts with, 1 to 12.")] = 1,
     windows: Windows = None,
     ladder: Annotated[Path | None, typer.Option("--ladder", metavar="PNG", help="Draw error against bytes.")] = None,
@@ -59,12 +60,12 @@ def evaluate(
 
     wanted = _parts(parts)
     _check(fold, draws, start_month, ladder)
-    named = {name: runtimes(name, FOLDS) for name in encoders}
+    named = {name: runtimes(name, FOLDS, refine) for name in encoders}
     with bar("Evaluating") as progress:
         sources = [judged(path, start_month, windows) for path in on]
         progress.start(len(named) * len(sources) * len(wanted))
         results = [
-            {"encoder": name, "sha256": [runtime.codec.sha256 for runtime in found]}
+            {"encoder": name, "refine": refine, "sha256": [runtime.codec.sha256 for runtime in found]}
             | evaluation(found, tested, fold, wanted, Effort(draws=draws), partial(_tell, progress, name))
             for name, found in named.items()
             for tested in sources

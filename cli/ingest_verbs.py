@@ -139,6 +139,9 @@ def ingest(
     harmonize: Annotated[bool, typer.Option("--harmonize", help="Bring TM and ETM+ to OLI (Roy et al. 2016).")] = False,
     brdf: Annotated[bool, typer.Option("--brdf", help="Bring Landsat to one sun, 45 degrees (Roy et al. 2016).")] = False,
     dilate: Annotated[int, typer.Option(help="Pixels by which cloud and shadow are widened.")] = 0,
+    refine: Annotated[
+        int, typer.Option(help="Search for closer codes: 0 none, 1 twice the encoding time, 2 ten times.")
+    ] = 0,
     catalog: Annotated[Path | None, typer.Option(help="Catalog file to add the scenes and the cube to.")] = None,
     plan_only: Annotated[bool, typer.Option("--plan", help="Say what would be read and written; do nothing.")] = False,
     coverage_map: Annotated[
@@ -163,7 +166,7 @@ def ingest(
         zones=zones,
         crs=crs,
         resolution=resolution,
-        recipe={"fill": fill, "harmonize": harmonize, "brdf": brdf, "dilate": dilate},
+        recipe={"fill": fill, "harmonize": harmonize, "brdf": brdf, "dilate": dilate, "refine": refine},
     )
     if plan_only:
         _tell_plans(plans, out, encoder, coverage_map, as_json)

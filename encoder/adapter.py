@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from esd.codec import Codec
 from esd.errors import EncoderError
+from esd.refining import require_effort
 
 from .weights import find
 
@@ -22,14 +23,15 @@ Codes = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Runtime:
-    """A codec as the evaluation uses it."""
+    """A codec as the evaluation uses it; `refine` is the effort of encoding (`Codec.encode`)."""
 
     codec: Codec
+    refine: int = 0
 
     @property
     def id(self) -> str:
-        """Name of the codec."""
-        return self.codec.id
+        """Name of the codec, and how it is refined, if it is."""
+        return f"{self.codec.id}, refined {self.refine}" if self.refine else self.codec.id
 
     @property
     def size(self) -> float:
@@ -43,7 +45,7 @@ class Runtime:
 
     def encode(self, values: Floats, weights: Weights) -> Codes:
         """Encode values and weights [36, 6, n] to codes [steps, n]."""
-        return self.codec.encode(values, weights)
+        return self.codec.encode(values, weights, self.refine)
 
     def embed(self, codes: Codes) -> Floats:
         """Return the numbers of codes [steps, n] as vectors [n, steps x dims], time slowest."""
@@ -63,14 +65,15 @@ FOLD = "{n}"
 """What stands for the number of the fold in the name of codecs that were trained without that fold."""
 
 
-def runtimes(name: str, folds: int = 5) -> tuple[Runtime, ...]:
+def runtimes(name: str, folds: int = 5, refine: int = 0) -> tuple[Runtime, ...]:
     """Return the codec of a name or path; for a path such as "fold{n}.safetensors" one for each fold.
 
-    Raises EncoderError if one is not there, or if they are not of one kind (levels and bytes).
+    Raises EncoderError if one is not there, if they are not of one kind (levels and bytes), or if there is no such effort.
     """
+    require_effort(refine)
     if FOLD not in name:
-        return (Runtime(Codec.load(find(name))),)
-    found = tuple(Runtime(Codec.load(find(name.replace(FOLD, str(fold))))) for fold in range(folds))
+        return (Runtime(Codec.load(find(name)), refine),)
+    found = tuple(Runtime(Codec.load(find(name.replace(FOLD, str(fold)))), refine) for fold in range(folds))
     kinds = {(runtime.codec.fsq.levels, runtime.size) for runtime in found}
     if len(kinds) > 1:
         raise EncoderError(f"the codecs {name} are of {len(kinds)} kinds; folds need the same levels and steps")

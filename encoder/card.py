@@ -11,6 +11,7 @@ import numpy as np
 
 from esd.codec import Codec
 from esd.dekad import BANDS
+from esd.refining import EFFORTS
 
 from .adapter import Runtime
 from .baselines import PrincipalComponents
@@ -50,10 +51,10 @@ class Compared:
         return {method: {key: value.summary() for key, value in found.items()} for method, found in self.results.items()}
 
 
-def _judge(method: Codec | PrincipalComponents, source: Source) -> dict[str, Score]:
+def _judge(method: Runtime | PrincipalComponents, source: Source) -> dict[str, Score]:
     values, weights = source.values, source.weights
     shown = hide_dekads(weights, HIDDEN_SHARE, TEST_SEED)
-    if isinstance(method, Codec):
+    if isinstance(method, Runtime):
         whole, partly = method.decode(method.encode(values, weights)), method.decode(method.encode(values, shown))
     else:
         whole, partly = method.reconstruct(values, weights), method.reconstruct(values, shown)
@@ -74,14 +75,15 @@ def compare(codec: Codec, training: Source, held_out: Source) -> Compared:
     tested = held_out.take(chosen)
     clear = ~cloudy(training.values, training.weights)
     calm = training.take(clear) if clear.sum() > 1 else training
-    methods: dict[str, Codec | PrincipalComponents] = {
-        codec.id: codec,
+    encoders = [Runtime(codec, refine) for refine in range(len(EFFORTS))]
+    methods: dict[str, Runtime | PrincipalComponents] = {
+        **{encoder.id: encoder for encoder in encoders},
         "PCA": PrincipalComponents.fit(training.values, training.weights, size),
         "PCA, clear": PrincipalComponents.fit(calm.values, calm.weights, size),
     }
     groups = tuple(str(group) for group in np.unique(held_out.groups))
     results = {name: _judge(method, tested) for name, method in methods.items()}
-    figures = evaluation((Runtime(codec),), Ground(tested), None, ("reconstruction", "consistency", "drift"))
+    figures = evaluation((encoders[0],), Ground(tested), None, ("reconstruction", "consistency", "drift"))
     return Compared(held_out.name, training.size, tested.size, groups, results, figures)
 
 
@@ -197,7 +199,8 @@ def model_card(codec: Codec, config: Config, fitted: Fitted, compared: Sequence[
         f"torch. 'hidden' are the values of {HIDDEN_SHARE:.0%} of the observed dekads, kept from the encoder. 'cloud-free'",
         "are pixel-years without a value of blue above 0.2. 'PCA' has Lloyd-Max levels and optimal bits at the same bytes,",
         "fitted to each source's own training pixels ('clear': to the cloud-free ones), whereas the codec is one for all",
-        "sources. PCA gets linearly filled series, as the codec does.",
+        "sources. PCA gets linearly filled series, as the codec does. 'refined' is `esd ingest --refine`: neighbours of the",
+        "encoder's codes that decode closer to what was observed.",
         "",
         *_score_table(compared),
         "",

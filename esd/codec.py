@@ -21,6 +21,7 @@ from .dekad import BANDS, DEKADS
 from .errors import EncoderError
 from .fsq import FSQ
 from .layers import LAYERS, Layers, NarrowTail, Tail, run, split_tail, work_of
+from .refining import refined, require_effort
 
 __all__ = ["Codec", "fill_linear", "no_decoder", "no_uncertainty", "other_encoder"]
 
@@ -75,7 +76,7 @@ class Codec:
     def __init__(self, data: bytes, source: str = "codec") -> None:
         self.data = data
         self.sha256 = hashlib.sha256(data).hexdigest()
-        self.spec, self._tensors = _parse(data, source)
+        self.spec, self.tensors = _parse(data, source)
         self.id: str = self.spec["id"]
         self.bands: tuple[str, ...] = tuple(self.spec["bands"])
         self.steps: int = self.spec["steps"]
@@ -102,7 +103,7 @@ class Codec:
         for part, layers in self.layers.items():
             start, end = ((DEKADS, 2 * bands), codes) if part == "encoder" else (codes, dekads)
             try:
-                result, held = work_of(layers, self._tensors, np.zeros((*start, 1), dtype=np.float32))
+                result, held = work_of(layers, self.tensors, np.zeros((*start, 1), dtype=np.float32))
             except (KeyError, ValueError, IndexError) as error:
                 raise EncoderError(
                     f"{source}: the layers of {part!r} do not fit together ({error}); train it again"
@@ -182,15 +183,17 @@ class Codec:
     def _encoded(self, values: Floats, weights: Weights) -> Floats:
         count = values.shape[2]
         x = _padded(self._features(values, weights), np.float32(0))
-        return run(self.layers["encoder"], self._tensors, x).transpose(2, 0, 1)[:count]
+        return run(self.layers["encoder"], self.tensors, x).transpose(2, 0, 1)[:count]
 
-    def encode(self, values: Floats, weights: Weights) -> Codes:
+    def encode(self, values: Floats, weights: Weights, refine: int = 0) -> Codes:
         """Encode dekads to codes.
 
         `values` float32 reflectance and `weights` uint8 observation counts are [36, 6, ...]; a value whose weight is 0
-        is not looked at. Returns codes [steps, ...] of `code_dtype`; `fill` where a pixel was not observed at all. Raises
-        EncoderError for a quantizer alone.
+        is not looked at. `refine` is the effort spent on finding neighbours of the encoder's codes that decode closer to
+        the values: 0, 1 or 2 (see `esd.refining`). Returns codes [steps, ...] of `code_dtype`; `fill` where a
+        pixel was not observed at all. Raises EncoderError for a quantizer alone, or an effort that there is not.
         """
+        require_effort(refine)
         if self.without_networks:
             raise EncoderError(f"encoder {self.id} cannot encode: {self.without_networks}; choose another --encoder")
         shape = values.shape[2:]
@@ -201,7 +204,12 @@ class Codec:
         chosen = np.flatnonzero(seen)
         for start in range(0, chosen.size, BATCH):
             part = chosen[start : start + BATCH]
-            codes[:, part] = self.fsq.quantize(self._encoded(flat_values[..., part], flat_weights[..., part])).T
+            some_values, some_weights = flat_values[..., part], flat_weights[..., part]
+            found = self.fsq.quantize(self._encoded(some_values, some_weights)).T
+            if refine:
+                padded = _padded(found, 0), _padded(some_values, 0), _padded(some_weights, 0)
+                found = refined(self, *padded, refine)[:, : part.size]
+            codes[:, part] = found
         return codes.reshape((self.steps, *shape))
 
     def decode(
@@ -250,7 +258,7 @@ class Codec:
     def _decode_batch(self, body: Layers, tail: NarrowTail, codes: Codes, result: Floats) -> None:
         padded = _padded(codes, self.fill)
         values = np.take(self.fsq.codebook_with_fill, padded.T, axis=0).transpose(1, 2, 0)
-        result[...] = tail(run(body, self._tensors, values))[:, : codes.shape[1]]
+        result[...] = tail(run(body, self.tensors, values))[:, : codes.shape[1]]
 
     def _legal(self, flat: Codes) -> npt.NDArray[np.bool_]:
         legal: npt.NDArray[np.bool_] = np.all(flat < self.fsq.size, axis=0)
@@ -266,10 +274,10 @@ class Codec:
     @cached_property
     def _parts(self) -> dict[str, tuple[Layers, Tail]]:
         """The decoders and the uncertainty, each as layers and a last one that gives reflectance or the log of it."""
-        parts = {name: split_tail(self.layers[name], self._tensors, self.std, self.mean) for name in self.decoders}
+        parts = {name: split_tail(self.layers[name], self.tensors, self.std, self.mean) for name in self.decoders}
         if self.has_uncertainty:
             offset = np.log(self.std * np.float32(self.spec["uncertainty"]["factor"]))
-            parts["uncertainty"] = split_tail(self.layers["uncertainty"], self._tensors, np.ones_like(self.std), offset)
+            parts["uncertainty"] = split_tail(self.layers["uncertainty"], self.tensors, np.ones_like(self.std), offset)
         return parts
 
 

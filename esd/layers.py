@@ -41,7 +41,7 @@ def _conv(x: Floats, tensors: Tensors, name: str) -> Floats:
     if kernel == 1:
         return _linear(x, weight[:, :, 0], bias)
     time, channels, pixels = x.shape
-    padded = np.zeros((time + kernel - 1, channels, pixels), dtype=np.float32)
+    padded = np.zeros((time + kernel - 1, channels, pixels), dtype=x.dtype)
     padded[kernel // 2 : kernel // 2 + time] = x
     # What a step sees, `kernel` steps of all channels, lies together in `padded` already.
     seen = np.lib.stride_tricks.as_strided(padded, (time, kernel * channels, pixels), padded.strides, writeable=False)

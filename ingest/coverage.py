@@ -84,7 +84,7 @@ def estimate_seconds(plan: IngestPlan, codec: Codec) -> float:
     weights = np.ones(values.shape, dtype=np.uint8)
     codec.encode(values[..., :64], weights[..., :64])
     started = time.perf_counter()
-    codec.decode(codec.encode(values, weights))
+    codec.decode(codec.encode(values, weights, plan.recipe.refine))
     each = (time.perf_counter() - started) / TRIAL_PIXELS
     encoded = sum(task.region.size for task in plan.tasks)
     read = sum(task.region.size * len(task.scenes) for task in plan.tasks)

@@ -279,7 +279,7 @@ def _write_block(
     inside = plan.area.inside(sub_geobox(plan.geobox, task.region)) if plan.area is not None else None
     told = partial(progress.advance, STRIP_WORK, f"encoding {task.window} rows {task.region.y0}-{task.region.y1}")
     origin = block_document(make.origin, task.window, task.region, used, [failure.source for failure in failures])
-    arrays = _encode_block(stack, cube.codec, inside, pool, told)
+    arrays = _encode_block(stack, cube.codec, plan.recipe.refine, inside, pool, told)
     checkpoint()
     if failures and scratch.gone:
         raise CancelledError("the ingest that asked for this block is over; what it lacks may be there all the same")
@@ -312,6 +312,7 @@ def _attempt(scene: Scene, geobox: GeoBox, scratch: Scratch) -> Observation | Sc
 def _encode_block(
     stack: BlockStack,
     codec: Codec,
+    refine: int,
     inside: npt.NDArray[np.bool_] | None,
     pool: ThreadPoolExecutor,
     told: Callable[[], None],
@@ -326,7 +327,7 @@ def _encode_block(
         values, weights, given = dekads.values, dekads.weights, dekads.given
         if inside is not None:
             weights, given = weights * inside[strip], given * inside[strip]
-        codes[:, strip] = codec.encode(values, given)
+        codes[:, strip] = codec.encode(values, given, refine)
         count[:, strip] = step_counts(weights, codec.steps)
         error[strip] = quantize_error(_rmse(codec.decode(codes[:, strip]), values, weights))
 

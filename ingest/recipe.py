@@ -6,6 +6,7 @@ import datetime as dt
 from dataclasses import asdict, dataclass
 
 from esd.errors import SceneError
+from esd.refining import require_effort
 
 from .filling import MARGIN
 
@@ -22,7 +23,8 @@ class Recipe:
     `harmonize` brings TM and ETM+ to OLI (`harmonizing.to_oli`); `brdf` takes the sun to 45 degrees
     (`brdf.to_standard_sun`); `dilate` widens cloud and shadow of the product's mask by so many pixels; `screen` drops
     outliers in time (`screening.keep_mask`). `fill` is "none", or "fusion" (`filling.fill_gaps`), which looks `reach`
-    windows back and ahead. Raises SceneError for a value that there is not.
+    windows back and ahead. `refine` is the effort of the encoding (`Codec.encode`). Raises SceneError for a value that there
+    is not, EncoderError for such an effort.
     """
 
     harmonize: bool = False
@@ -31,6 +33,7 @@ class Recipe:
     screen: bool = True
     fill: str = "none"
     reach: int = 1
+    refine: int = 0
 
     def __post_init__(self) -> None:
         if self.fill not in FILLS:
@@ -39,6 +42,7 @@ class Recipe:
             raise SceneError(f"dilation by {self.dilate} pixels is out of range; give 0 to {FARTHEST_DILATION}")
         if not 0 <= self.reach <= 5:
             raise SceneError(f"reach of {self.reach} windows is out of range; give 0 to 5")
+        require_effort(self.refine)
 
     @property
     def fills(self) -> bool:

@@ -65,6 +65,21 @@ def test_a_cube_is_not_resumed_by_another_recipe(scenes: Path, tmp_path: Path, c
         run_ingest(plan_ingest([scenes], [WINDOW], recipe=Recipe(dilate=2)), tmp_path / "cube", codec, resume=True)
 
 
+def test_a_refined_cube_has_smaller_errors_and_stays_refined(scenes: Path, tmp_path: Path, codec: Codec) -> None:
+    plans = [plan_ingest([scenes], [WINDOW], recipe=Recipe(refine=refine)) for refine in (0, 1)]
+    errors = []
+    for plan in plans:
+        out = tmp_path / f"refined{plan.recipe.refine}"
+        run_ingest(plan, out, codec)
+        cube = Cube.open(out)
+        (grid,) = cube.grids
+        errors.append(cube.read("error", grid, WINDOW, region_of(cube.grids[grid])).astype(float))
+    assert (errors[1] <= errors[0]).mean() > 0.9
+    assert errors[1].mean() < errors[0].mean()
+    with pytest.raises(CubeError, match="recipe"):
+        run_ingest(plans[0], tmp_path / "refined1", codec, resume=True)
+
+
 def test_filling_is_planned_for() -> None:
     assert Recipe().margin == 0
     assert Recipe(dilate=3).margin == 3

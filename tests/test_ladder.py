@@ -45,7 +45,7 @@ def read(cube: Cube, year: int = 2004) -> np.ndarray:
 
 def dense(codec: Codec, name: str, codes: np.ndarray) -> np.ndarray:
     """The plain definition of a decoder in float64, [36, 6, n], normalised."""
-    tensors = {key: value.astype(np.float64) for key, value in codec._tensors.items()}
+    tensors = {key: value.astype(np.float64) for key, value in codec.tensors.items()}
     x = codec.fsq.codebook[codes].transpose(1, 0, 2).reshape(codes.shape[1], -1).astype(np.float64)
     x = x @ tensors[f"{name}.in.weight"].T + tensors[f"{name}.in.bias"]
     if f"{name}.residual.0.weight" in tensors:

@@ -1,0 +1,145 @@
+"""Codes moved to neighbours that decode closer to what was observed: the encoder's answer is where the search begins.
+
+An encoder answers in one pass what is a question of nearest points; its codes are good, not the best that the decoder has.
+A pass here is a Gauss-Newton step on the grid of levels: a decoder is taken for linear around the codes as they are
+(`tangents`), each level moves in turn to where that linear decoder is nearest to the observations, and a pixel's new
+codes are kept where the full decoder itself says that they are better, so no pass makes a pixel worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import EncoderError
+from .tangents import derivatives
+
+if TYPE_CHECKING:
+    from .codec import Codec
+
+__all__ = ["ANCHOR", "BEND", "EFFORTS", "refined", "require_effort"]
+
+Floats = npt.NDArray[np.float32]
+Weights = npt.NDArray[np.uint8]
+Codes = npt.NDArray[np.unsignedinteger]
+
+EFFORTS: tuple[tuple[str, ...], ...] = ((), ("fast",), ("fast", "full"))
+"""The decoders whose slopes the passes of each effort follow: those of the light one nearly lead where those of the full one
+do, for a tenth of the work."""
+BEND = 0.01
+"""Reflectance error where the cost turns from squared to absolute (Huber), so that clouds left in the data do not rule."""
+ANCHOR = 0.2
+"""What a value that was not observed counts beside one that was: it is held to what the encoder's codes make of it. Without
+it, what gaps decode to gets a quarter worse."""
+SWEEPS = 3
+"""How often each level is moved within one linear approximation."""
+FARTHEST = 2.0
+"""Levels that one move may go: the approximation holds nearby."""
+TOGETHER = 16
+"""Pixels whose slopes are computed at a time: they stay in the cache."""
+SMALLEST = np.float32(1e-9)
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """What reflectance should be: `values` and `counts`, how much each counts, [numbers, pixels]."""
+
+    values: Floats
+    counts: Floats
+
+    def error(self, decoded: Floats) -> Floats:
+        """Return the error in units of the bend."""
+        return (decoded - self.values) / np.float32(BEND)
+
+    def cost(self, error: Floats) -> Floats:
+        """Return the cost of each pixel, [pixels]."""
+        size = np.abs(error)
+        each = np.where(size < 1, error * error / 2, size - np.float32(0.5))
+        return np.asarray((each * self.counts).sum(axis=0), dtype=np.float32)
+
+    def pull(self, error: Floats) -> Floats:
+        """Return the weight that makes a squared error cost as the bent one does, [numbers, pixels]."""
+        return self.counts / np.maximum(np.abs(error), np.float32(1))
+
+
+def require_effort(refine: int) -> None:
+    """Raise EncoderError unless there is such an effort."""
+    if refine not in range(len(EFFORTS)):
+        raise EncoderError(f"refine {refine} is not an effort; give 0, 1 or 2")
+
+
+def refined(codec: Codec, codes: Codes, values: Floats, weights: Weights, refine: int) -> Codes:
+    """Return codes [steps, pixels] that decode closer to the values whose weight is above 0, both [36, 6, pixels].
+
+    `refine` is the effort (`EFFORTS`). A codec without a light decoder follows the full one's slopes.
+    """
+    steps, dims, pixels = codec.steps, codec.fsq.dims, codes.shape[1]
+    most = np.tile(np.array(codec.fsq.levels, dtype=np.float32) - 1, steps)
+
+    def codes_of(levels: Floats) -> Codes:
+        return codec.fsq.levels_to_indices(np.rint(levels).reshape(steps, dims, pixels).transpose(0, 2, 1))
+
+    def decode(levels: Floats) -> Floats:
+        return codec.decode(codes_of(levels)).reshape(-1, pixels)
+
+    levels = codec.fsq.indices_to_levels(codes).transpose(0, 2, 1).reshape(-1, pixels).astype(np.float32)
+    decoded, seen = decode(levels), (weights > 0).reshape(-1, pixels)
+    counts = np.where(seen, np.float32(1), np.float32(ANCHOR))
+    goal = _Goal(np.where(seen, values.reshape(-1, pixels), decoded), counts)
+    error = goal.error(decoded)
+    cost = goal.cost(error)
+    for decoder in EFFORTS[refine]:
+        slopes = _slopes(codec, decoder if decoder in codec.decoders else "full")
+        tried = _moved(levels, most, *_linear(slopes, levels, error, goal.pull(error)))
+        its_error = goal.error(decode(tried))
+        better = goal.cost(its_error) < cost
+        levels, error = np.where(better, tried, levels), np.where(better, its_error, error)
+        cost = goal.cost(error)
+    return codes_of(levels)
+
+
+def _slopes(codec: Codec, decoder: str) -> Callable[[Floats], Floats]:
+    """Return what tells, of levels [k, pixels], how reflectance moves with each, [pixels, numbers, k], in bends a level."""
+    half = np.tile(codec.fsq.half_width, codec.steps)[:, None]
+    scale = (codec.std[:, None, None] / np.float32(BEND)).astype(np.float32)
+
+    def slopes(levels: Floats) -> Floats:
+        values = ((levels - half) / half).reshape(codec.steps, codec.fsq.dims, -1)
+        moved = derivatives(codec.layers[decoder], codec.tensors, values)
+        scaled = moved * scale / half
+        return np.ascontiguousarray(scaled.reshape(-1, *scaled.shape[2:]).transpose(2, 0, 1))
+
+    return slopes
+
+
+def _linear(slopes: Callable[[Floats], Floats], levels: Floats, error: Floats, pull: Floats) -> tuple[Floats, Floats]:
+    """Return the second derivatives [k, k, pixels] and the first [k, pixels] of the cost of a linear decoder."""
+    second = np.empty((len(levels), *levels.shape), dtype=np.float32)
+    first = np.empty_like(levels)
+    for some in _chunks(levels.shape[1]):
+        by_pixel = slopes(levels[:, some])
+        pulled = (by_pixel * pull[:, some].T[:, :, None]).transpose(0, 2, 1)
+        second[..., some] = np.matmul(pulled, by_pixel).transpose(1, 2, 0)
+        first[:, some] = np.matmul(pulled, error[:, some].T[:, :, None])[:, :, 0].T
+    return second, first
+
+
+def _chunks(pixels: int) -> Iterator[slice]:
+    return (slice(start, start + TOGETHER) for start in range(0, pixels, TOGETHER))
+
+
+def _moved(levels: Floats, most: Floats, second: Floats, first: Floats) -> Floats:
+    """Return the levels after moving each in turn to the least cost of the linear decoder, a few times."""
+    moved, slope = levels.copy(), first.copy()
+    for _ in range(SWEEPS):
+        for number, bend in enumerate(second):
+            own = np.maximum(bend[number], SMALLEST)
+            step = np.clip(np.rint(-slope[number] / own), -FARTHEST, FARTHEST)
+            new = np.clip(moved[number] + step, 0, most[number])
+            slope += bend * (new - moved[number])
+            moved[number] = new
+    return moved
