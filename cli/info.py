@@ -233,13 +233,13 @@ def _ingest_ledger(cube: Cube) -> dict[str, Any]:
 def _ledger_facts(cube: Cube, path: Path) -> dict[str, Any]:
     import duckdb
 
-    from esd.ingest.ledger import ALL_FAILURES
+    from esd.ingest.ledger import ALL_FAILURES, SCENES_BY_GRID
 
     try:
         with duckdb.connect(str(path), read_only=True) as ledger:
             failures = ledger.execute(ALL_FAILURES).fetchall()
             used = ledger.execute(
-                "select count(*), sum(bytes_in) from (select distinct id, bytes_in from scenes) "
+                f"select count(distinct id), sum(bytes_in) from ({SCENES_BY_GRID}) "
                 f"where id not in (select source from ({ALL_FAILURES}))"
             ).fetchall()[0]
             blocks = ledger.execute("select count(*) from blocks").fetchall()[0][0]

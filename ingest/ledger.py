@@ -28,7 +28,7 @@ from .fingerprint import bytes_of, hash_of, stamp_of
 from .readers import Failure
 from .scene import Scene
 
-__all__ = ["ALL_FAILURES", "BlockRow", "Corner", "Ledger", "Run", "ledger_path"]
+__all__ = ["ALL_FAILURES", "SCENES_BY_GRID", "BlockRow", "Corner", "Ledger", "Run", "ledger_path"]
 
 _TABLES = """
 create table if not exists runs (run integer primary key, settings json, outline blob, "exact" boolean);
@@ -44,6 +44,12 @@ create table if not exists failures (run integer, source text, cause text);
 create table if not exists block_failures (grid text, "window" date, y0 integer, x0 integer, source text, cause text);
 """
 ALL_FAILURES = "select source, cause from failures union select source, cause from block_failures order by all"
+
+SCENES_BY_GRID = (
+    "select distinct id, bytes_in, json_extract_string(settings, '$.grid[0]') as crs, "
+    "json_extract_string(settings, '$.tile') as tile from scenes join runs using (run)"
+)
+"""Each scene of each grid once: what appends read again of the windows around counts no second time."""
 
 Settings = Mapping[str, object]
 Changed = Callable[[Callable[[], None]], None]
@@ -252,10 +258,11 @@ class Ledger:
             "select id, any_value(product || ' ' || platform), any_value(bytes_in), any_value(notes) "
             "from scenes group by id, acquired order by acquired, id"
         )
+        read = self._rows(f"select coalesce(sum(bytes_in), 0) from ({SCENES_BY_GRID})")[0][0]
         return {
             "sources": sorted({source for _, source, _, _ in rows}),
             "scenes": [name for name, _, _, _ in rows],
-            "bytes_in": sum(size for _, _, size, _ in rows),
+            "bytes_in": int(read),
             "notes": list(dict.fromkeys(note for *_, notes in rows for note in notes.split("\n") if note)),
         }
 

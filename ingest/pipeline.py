@@ -103,20 +103,21 @@ def run_ingest(
     """
     plans = (plan,) if isinstance(plan, IngestPlan) else tuple(plan)
     with ingest_session(plans, place_of(out), codec, resume=resume) as sessions:
-        report = _joined([carry_out(session, progress, executor) for session in sessions])
+        report = _joined(plans, [carry_out(session, progress, executor) for session in sessions])
     if not report.scenes:
         if sessions[0].created:
             discard(place_of(out))
-        tried = sum(len(one.scenes) for one in plans)
+        tried = len({scene.id for one in plans for scene in one.scenes})
         raise SceneError(f"none of the {tried} scenes can be read; the first: {report.failures[0].cause}")
     return report
 
 
-def _joined(reports: Sequence[IngestReport]) -> IngestReport:
-    """Return the reports of several grids of one cube as one."""
+def _joined(plans: Sequence[IngestPlan], reports: Sequence[IngestReport]) -> IngestReport:
+    """Return the reports of several grids of one cube as one; a scene that meets several of them counts once."""
+    failed = {failure.source for failure in reports[-1].failures}
     return replace(
         reports[-1],
-        scenes=sum(report.scenes for report in reports),
+        scenes=len({scene.id for plan in plans for scene in plan.scenes} - failed),
         notes=tuple(dict.fromkeys(note for report in reports for note in report.notes)),
         windows=tuple(sorted({window for report in reports for window in report.windows})),
         blocks=sum(report.blocks for report in reports),
@@ -127,16 +128,17 @@ def _joined(reports: Sequence[IngestReport]) -> IngestReport:
 
 
 def run_append(
-    plan: IngestPlan,
+    plan: IngestPlan | Sequence[IngestPlan],
     store: str | Place,
     progress: Progress | None = None,
     *,
     resume: bool = False,
     executor: Executor | None = None,
 ) -> IngestReport:
-    """Add the windows of a plan (see `append.plan_append`) to a store, by its own encoder; else as `run_ingest`."""
-    with append_session(plan, place_of(store), resume=resume) as session:
-        return carry_out(session, progress, executor)
+    """Add the windows of plans (see `append.plan_append`) to a store, by its own encoder; else as `run_ingest`."""
+    plans = (plan,) if isinstance(plan, IngestPlan) else tuple(plan)
+    with append_session(plans, place_of(store), resume=resume) as sessions:
+        return _joined(plans, [carry_out(session, progress, executor) for session in sessions])
 
 
 def carry_out(session: Session, progress: Progress | None, executor: Executor | None) -> IngestReport:

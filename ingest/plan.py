@@ -82,11 +82,13 @@ class IngestPlan:
     area: Area | None
     block: int
     recipe: Recipe = AS_IT_IS
+    tile: str | None = None
+    """The name of a tile, where the cube has several grids in one coordinate system."""
 
     @property
     def grid(self) -> str:
         """The name of the cube's group that the plan writes."""
-        return grid_name(self.geobox)
+        return self.tile or grid_name(self.geobox)
 
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
@@ -138,7 +140,9 @@ class IngestPlan:
     def settings(self, encoder: str) -> dict[str, object]:
         """Return all that decides the cube's bytes beside the scenes, as plain values; a resumed ingest has to agree."""
         outline = self.area.outline.wkb if self.area else b""
+        tile = {} if self.tile is None else {"tile": self.tile}
         return {
+            **tile,
             "windows": [window.isoformat() for window in self.windows],
             "grid": [str(self.geobox.crs), list(self.geobox.shape), list(self.geobox.affine)[:6]],
             "area": hashlib.sha256(outline).hexdigest(),

@@ -78,7 +78,7 @@ def ingest_session(plans: Sequence[IngestPlan], out: Place, codec: Codec, *, res
             several = len(plans) > 1
             runs = [_run_of(plan, ledger, codec, several) for plan in plans]
             if created:
-                grids = [plan.geobox for plan in plans]
+                grids = {plan.grid: plan.geobox for plan in plans}
                 Cube.create(out, grids, _windows(plans), codec, plans[0].block, _provenance(plans))
             cube = Cube.open(out)
             if set(cube.grids) != {plan.grid for plan in plans}:
@@ -93,18 +93,23 @@ def _windows(plans: Sequence[IngestPlan]) -> tuple[dt.date, ...]:
 
 
 @contextmanager
-def append_session(plan: IngestPlan, store: Place, *, resume: bool) -> Iterator[Session]:
-    """Add windows to a store, or go on with adding them. Raises WindowError if it has them and `resume` is not set."""
+def append_session(plans: Sequence[IngestPlan], store: Place, *, resume: bool) -> Iterator[tuple[Session, ...]]:
+    """Add windows to a store, or go on with adding them: a session for each plan, each of its own grid.
+
+    Raises WindowError if the store has them and `resume` is not set.
+    """
     with write_lock(store) as lock:
         _require_ledger(store, not store.exists())
         cube = Cube.open(store)
-        there = [window for window in plan.windows if window in cube.windows]
+        windows = _windows(plans)
+        there = [window for window in windows if window in cube.windows]
         if there and not resume:
             raise WindowError(f"window {there[0]} is in {store.name} already; give --resume to go on with it")
-        require_space((plan,), cube.codec, store)
+        require_space(plans, cube.codec, store)
         with opened_ledger(store, lock) as ledger:
-            run = _run_of(plan, ledger, cube.codec)
-            yield _settled(plan, add_windows(cube, plan.windows), ledger, run, False)
+            runs = [_run_of(plan, ledger, cube.codec, len(cube.grids) > 1) for plan in plans]
+            grown = add_windows(cube, windows)
+            yield tuple(_settled(plan, grown, ledger, run, False) for plan, run in zip(plans, runs, strict=True))
             remove_partial_files(cube.path)  # of workers that were lost meanwhile
 
 
@@ -126,7 +131,7 @@ def _run_of(plan: IngestPlan, ledger: Ledger, codec: Codec, several: bool = Fals
     Of `several` grids in one cube each has a run of its own.
     """
     settings: Mapping[str, Any] = plan.settings(f"{codec.id} {codec.sha256[:16]}")
-    runs = [run for run in ledger.runs() if not several or run.settings["grid"][0] == settings["grid"][0]]
+    runs = [run for run in ledger.runs() if not several or _place_of(run.settings) == _place_of(settings)]
     for run in runs:
         if run.settings["windows"] == settings["windows"]:
             ledger.check(run, settings)
@@ -135,6 +140,11 @@ def _run_of(plan: IngestPlan, ledger: Ledger, codec: Codec, several: bool = Fals
     if known & {window.isoformat() for window in plan.windows}:
         ledger.check(runs[0], settings)
     return ledger.begin(settings, plan.area, [(scene, plan.scene_bytes[scene.id]) for scene in plan.scenes])
+
+
+def _place_of(settings: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return what tells the grids of one cube apart: tile and coordinate system."""
+    return settings.get("tile"), settings["grid"][0]
 
 
 def discard(out: Place) -> None:
@@ -181,7 +191,7 @@ def _provenance(plans: Sequence[IngestPlan]) -> dict[str, Any]:
     scenes = [scene for plan in plans for scene in plan.scenes]
     return {
         "sources": sorted({f"{scene.product} {scene.platform}" for scene in scenes}),
-        "scenes": [scene.id for scene in scenes],
+        "scenes": list(dict.fromkeys(scene.id for scene in scenes)),
         "bytes_in": sum(plan.bytes_in for plan in plans),
         "notes": list(dict.fromkeys(note for plan in plans for note in plan.notes)),
     }
