@@ -70,7 +70,8 @@ class Cube:
     ) -> Cube:
         """Make an empty cube: every code 65535. The store appears under its name only when it is complete.
 
-        `geobox` is its grid, one for each UTM zone, or tiles by name, of one zone or several. `block` is the side of a shard in pixels, a multiple of 256.
+        `geobox` is its grid, one for each UTM zone, or tiles by name, of one zone or several. `block` is the side of a shard
+        in pixels, a multiple of 256.
         `provenance` is kept as attribute `esd:provenance`. Raises CubeError if `path` exists, WindowError if there are no
         windows, GridError for grids that are no zones of one cube.
         """
@@ -324,7 +325,7 @@ class Cube:
 def _grids_by_name(given: GeoBox | Sequence[GeoBox] | Mapping[str, GeoBox]) -> dict[str, GeoBox]:
     """Return the grids of a new cube by the name of their group. Raises GridError unless they can be one cube."""
     named = isinstance(given, Mapping)
-    boxes = list(given.values()) if isinstance(given, Mapping) else list(given) if isinstance(given, list | tuple) else [given]
+    boxes = list(given.values()) if isinstance(given, Mapping) else given if isinstance(given, list | tuple) else (given,)
     if len(boxes) > 1:
         from .zones import require_zones
 

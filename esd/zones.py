@@ -204,9 +204,7 @@ class ZoneSource:
     def _empty(self, cube: Cube) -> int:
         return {"codes": cube.codec.fill, "count": 0, "error": UNKNOWN_ERROR}[self.array]
 
-    def _block(
-        self, cube: Cube, values: npt.NDArray[Any] | None, known: npt.NDArray[np.bool_], region: Region
-    ) -> Block:
+    def _block(self, cube: Cube, values: npt.NDArray[Any] | None, known: npt.NDArray[np.bool_], region: Region) -> Block:
         if values is None:
             dtype = cube.codec.code_dtype if self.array == "codes" else np.dtype(np.uint8)
             steps = () if self.array == "error" else (cube.codec.steps,)

@@ -204,7 +204,7 @@ class Ledger:
             _, sha256, stamp = known[scene.id]
             now = _stamp(scene)
             if not sha256 or stamp != now:
-                sha256 = hash_of(scene)
+                sha256 = self._hash_in_another_run(scene, now) or hash_of(scene)
                 with self._transaction():
                     self._connection.execute(
                         "update scenes set size = ?, stamp = ?, sha256 = ? where run = ? and id = ?",
@@ -213,6 +213,12 @@ class Ledger:
             found[scene.id] = sha256
             told(scene)
         return found
+
+    def _hash_in_another_run(self, scene: Scene, stamp: str) -> str | None:
+        """Return the hash that was taken of the same files for another grid; None if there is none."""
+        place = [scene.id, str(scene.path.absolute()), stamp]
+        rows = self._rows("select sha256 from scenes where id = ? and path = ? and stamp = ? and sha256 is not null", *place)
+        return rows[0][0] if rows and stamp else None
 
     def blocks(self, grid: str) -> dict[Corner, BlockRow]:
         """Return the blocks that are written, by window, first row and first column."""

@@ -18,7 +18,7 @@ from odc.geo.geobox import GeoBox
 from threadpoolctl import threadpool_limits
 
 from esd.codec import Codec
-from esd.cube import Cube, open_cube, quantize_error
+from esd.cube import UNKNOWN_ERROR, Cube, open_cube, quantize_error
 from esd.dekad import step_counts
 from esd.engine.executors import Executor
 from esd.errors import SceneError
@@ -315,14 +315,16 @@ def _encode_block(
 ) -> Block:
     """Return codes and count [steps, y, x] and error [y, x] of a block; pixels not `inside` stay empty."""
     rows, columns = stack.shape
-    codes = np.empty((codec.steps, rows, columns), dtype=codec.code_dtype)
-    count, error = np.empty(codes.shape, dtype=np.uint8), np.empty(stack.shape, dtype=np.uint8)
+    codes = np.full((codec.steps, rows, columns), codec.fill, dtype=codec.code_dtype)
+    count, error = np.zeros(codes.shape, dtype=np.uint8), np.full(stack.shape, UNKNOWN_ERROR, dtype=np.uint8)
 
     def encode(strip: slice) -> None:
         dekads = stack.rows(strip)
         values, weights, given = dekads.values, dekads.weights, dekads.given
         if inside is not None:
             weights, given = weights * inside[strip], given * inside[strip]
+        if not given.any():  # outside of the scenes or of the area
+            return
         codes[:, strip] = codec.encode(values, given)
         count[:, strip] = step_counts(weights, codec.steps)
         error[strip] = quantize_error(_rmse(codec.decode(codes[:, strip]), values, weights))

@@ -26,7 +26,7 @@ from .readers import Failure, find_scenes
 from .recipe import Recipe
 from .scene import Scene
 
-__all__ = ["IngestPlan", "Place", "Task", "plan_ingest", "plan_of_scenes", "scenes_in", "windows_of"]
+__all__ = ["IngestPlan", "Place", "Task", "fitted", "plan_ingest", "plan_of_scenes", "scenes_in", "windows_of"]
 
 BLOCK_SIZES = (512, 256)
 BYTES_OF_A_RAW_NUMBER = 2
@@ -211,10 +211,10 @@ def plan_of_scenes(
     _require_each_window(inside, windows, found)
     if recipe.brdf:
         require_sun(inside)
-    return _fit(IngestPlan(inside, failures, tuple(windows), geobox, area, BLOCK_SIZES[0], recipe), max_memory)
+    return fitted(IngestPlan(inside, failures, tuple(windows), geobox, area, BLOCK_SIZES[0], recipe), max_memory)
 
 
-def _fit(plan: IngestPlan, max_memory: int | None) -> IngestPlan:
+def fitted(plan: IngestPlan, max_memory: int | None) -> IngestPlan:
     """Return the plan with the largest blocks that fit into the memory allowed."""
     for block in BLOCK_SIZES:
         smaller = replace(plan, block=block)

@@ -16,7 +16,7 @@ from .readers import Failure, find_scenes
 from .recipe import Recipe
 from .scene import Scene
 
-__all__ = ["plan_zones", "scenes_by_zone"]
+__all__ = ["plan_zones", "scenes_by_zone", "zone_of"]
 
 
 def plan_zones(
@@ -60,6 +60,12 @@ def plan_zones(
 def _told_once(failures: tuple[Failure, ...], before: Sequence[IngestPlan]) -> tuple[Failure, ...]:
     """Failures of the scan belong to the first plan."""
     return () if before else failures
+
+
+def zone_of(scenes: Sequence[Scene]) -> str:
+    """Return the UTM zone of scenes of one zone and of none, such as "33N"."""
+    zones = (scene.geobox.crs.proj.utm_zone for scene in scenes if scene.geobox.crs is not None)
+    return next(str(zone) for zone in zones if zone is not None)
 
 
 def scenes_by_zone(scenes: Sequence[Scene]) -> list[tuple[Scene, ...]]:

@@ -257,7 +257,10 @@ def _search(
         for part in _regions(cube, name, region):
             allowed = _block_mask(mask, cube, name, part)
             for index, window in enumerate(windows):
-                score, defined = _scores(cube.read("codes", name, window, part), tables, squares, fsq.fill)
+                codes = cube.read("codes", name, window, part)
+                if (codes[0] == fsq.fill).all():  # most of a tile at the coast, or of one that an area was cut from
+                    continue
+                score, defined = _scores(codes, tables, squares, fsq.fill)
                 defined &= allowed
                 if len(names) > 1 and defined.any():
                     defined &= own_pixels(cube, name, window, part)

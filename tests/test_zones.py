@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,10 @@ from scene_files import write_landsat_c2
 import esd
 from esd.codec import Codec
 from esd.cube import Cube
-from esd.errors import CubeError, GridError
+from esd.errors import CubeError, GridError, WindowError
 from esd.grid import bounds_lonlat, geobox_from_bounds, region_of
 from esd.ingest.append import plan_append
-from esd.ingest.pipeline import run_ingest
+from esd.ingest.pipeline import run_append, run_ingest
 from esd.ingest.plan import plan_ingest
 from esd.ingest.verify import run_verify
 from esd.ingest.zones import plan_zones
@@ -54,10 +55,10 @@ def land(geobox, season: float) -> np.ndarray:
     return np.stack([0.05 + (0.02 + 0.05 * band) * wave * season for band in range(6)])
 
 
-def write(folder: Path, geobox, month: int, season: float = 1.0) -> None:
+def write(folder: Path, geobox, month: int, season: float = 1.0, year: int = 2004) -> None:
     path_row = "190027" if geobox is WEST else "189027"
     zone = int(geobox.crs.proj.utm_zone[:2])
-    write_landsat_c2(folder, dt.date(2004, month, 11), land(geobox, season), geobox=geobox, zone=zone, path_row=path_row)
+    write_landsat_c2(folder, dt.date(year, month, 11), land(geobox, season), geobox=geobox, zone=zone, path_row=path_row)
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +152,28 @@ def test_resuming_and_repairing_know_all_grids(scenes: Path, tmp_path: Path, cod
     assert {file: file.read_bytes() for file in files} == files
     with pytest.raises(CubeError, match=r"has the grids epsg32633, epsg32634, the scenes given now have epsg32633"):
         run_ingest(plan_zones([scenes])[:1], out, codec, resume=True)
-    with pytest.raises(GridError, match="cannot grow"):
-        plan_append(out, [scenes])
+
+
+def test_appending_to_zones_is_ingesting_later(scenes: Path, tmp_path: Path, codec: Codec) -> None:
+    """Each zone grows by its own scenes; one that has none of the year stays empty there, and can get them later."""
+    later = tmp_path / "2005"
+    for geobox in (WEST, EAST):
+        for month in (3, 7, 11):
+            write(later / str(geobox.crs.epsg), geobox, month, 1.1, year=2005)
+    grown, once = tmp_path / "grown.esd.zarr", tmp_path / "once.esd.zarr"
+    run_ingest(plan_zones([scenes]), grown, codec)
+    run_append(plan_append(grown, [later / "32634"]), grown)
+    assert not Cube.open(grown).image(2005, "epsg32633").compute().valid.any()
+    with pytest.raises(WindowError, match="--resume"):
+        run_append(plan_append(grown, [later / "32633"], [dt.date(2005, 1, 1)]), grown)
+    run_append(plan_append(grown, [later / "32633"], [dt.date(2005, 1, 1)]), grown, resume=True)
+    run_ingest(plan_zones([scenes, later]), once, codec)
+    one, other = Cube.open(once), Cube.open(grown)
+    for name, window in product(one.grids, one.windows):
+        for array in ("codes", "count", "error"):
+            read = [cube.read(array, name, window, region_of(cube.grids[name])) for cube in (one, other)]
+            assert np.array_equal(*read)
+    assert run_verify(grown).damaged == ()
 
 
 def test_the_command_line_across_zones(scenes: Path, tmp_path: Path, codec: Codec) -> None:
