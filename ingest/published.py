@@ -76,9 +76,9 @@ def import_tiles(tiles: Sequence[Tile], out: Place, block: int = 512, progress: 
     Codes are kept as they are, no data becomes 65535; the provenance of each block tells its tile. The count of the year is
     written in each step (`COUNT_MEANS`, 254 at most), the error is unknown. A new cube appears under its name only when it
     is whole; of an import into an older one that was killed, the same call writes what is missing. `progress` hears blocks
-    done and in all. Raises CubeError if a tile holds no codes or `out` is no cube, EncoderError if it is one of another encoder,
-    GridError for tiles of one name on different grids, WindowError for two of one year, for one that is there, or one before
-    the cube's.
+    done and in all. Raises CubeError if a tile holds no codes or `out` is no cube, EncoderError if it is one of another
+    encoder, GridError for tiles of one name on different grids, WindowError for two of one year, for one that is there, or
+    one before the cube's.
     """
     _require_codes(tiles)
     if out.exists():
