@@ -150,6 +150,9 @@ def _show(document: dict[str, Any], console: Console) -> None:
         for rank, hit in enumerate(hits[:SHOWN_HITS], start=1)
     ]
     columns = [">", "window", ">longitude", ">latitude", ">row", ">column", ">cosine"]
+    if hits and "grid" in hits[0]:
+        columns.append("grid")
+        rows = [(*row, hit["grid"]) for row, hit in zip(rows, hits, strict=False)]
     console.print(listing(columns, rows, f"{len(hits)} pixels, the best of them:"))
     for name in ("out", "score_map", "png"):
         if document[name] is not None:

@@ -16,12 +16,15 @@ from .skeleton import CHUNK
 from .zones import NOBODY, central_meridian
 
 if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
     from .cube import Cube
 
 __all__ = ["Answered", "answering", "chunks_with_points", "own_pixels", "pixel_at"]
 
 Whole = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+Doubles = npt.NDArray[np.float64]
 OTHER_ZONE = 2**56
 """Added to the rank of a group for each zone that is asked before its own; no distance is as large."""
 OUTSIDE = -1
@@ -109,7 +112,7 @@ def pixel_at(
     return name if pixel.intersect(region_of(cube.grids[name])) == pixel else None, pixel
 
 
-def _candidates(cube: Cube, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> list[_Candidate]:
+def _candidates(cube: Cube, lon: Doubles, lat: Doubles) -> list[_Candidate]:
     """Return the groups that hold any of the points, with their ranks and pixels there."""
     found = []
     own = _own_zone(cube, lon)
@@ -125,7 +128,7 @@ def _candidates(cube: Cube, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.fl
     return found
 
 
-def _own_zone(cube: Cube, lon: npt.NDArray[np.float64]) -> Whole:
+def _own_zone(cube: Cube, lon: Doubles) -> Whole:
     """Return the position of the zone in which each point lies."""
     if len(cube.zones) == 1:
         return np.zeros(lon.size, dtype=np.int64)
@@ -147,15 +150,45 @@ def _has_data(cube: Cube, name: str, window: dt.date, rows: Whole, columns: Whol
 def own_pixels(cube: Cube, name: str, window: dt.date, region: Region) -> Mask:
     """Return which pixels [y, x] of a region of a group are its own to answer: no place of the cube is told twice.
 
-    Pixels without data are the group's own where no other group has any.
+    Pixels without data are the group's own where no other group has any. At the edge of two zones, where pixels of both may
+    hold one place, the western tells it.
     """
-    from pyproj import Transformer
-
     box = sub_geobox(cube.grids[name], region)
     if not any(other != name and meet(box, geobox) for other, geobox in cube.grids.items()):
         return np.ones(region.shape, dtype=bool)
-    columns, rows = np.meshgrid(np.arange(region.shape[1]) + 0.5, np.arange(region.shape[0]) + 0.5)
-    x, y = box.affine @ (columns.reshape(-1), rows.reshape(-1))
+    rows, columns = np.indices(region.shape).reshape(2, -1)
+    lon, lat = _centres(box, rows, columns)
+    answered = answering(cube, window, lon, lat)
+    mine = answered.group == answered.names.index(name)
+    for position, zone in enumerate(cube.zones):
+        if name in zone.groups:
+            break
+        mine &= ~_told_by(cube, position, window, lon, lat, mine)
+    return np.asarray(mine).reshape(region.shape)
+
+
+def _told_by(cube: Cube, position: int, window: dt.date, lon: Doubles, lat: Doubles, asked: Mask) -> Mask:
+    """Return which of the points asked for lie in pixels of a zone that are its own and have data."""
+    zone, told = cube.zones[position], np.zeros(lon.size, dtype=bool)
+    rows, columns = lonlat_to_pixels(zone.geobox, lon, lat)
+    inside = asked & (rows >= 0) & (rows < zone.geobox.shape.y) & (columns >= 0) & (columns < zone.geobox.shape.x)
+    near = np.flatnonzero(inside)
+    centres = _centres(zone.geobox, rows[near], columns[near])
+    own = _own_zone(cube, centres[0]) == position
+    near, centres = near[own], (centres[0][own], centres[1][own])
+    if near.size:
+        found = answering(cube, window, *centres)
+        for name, mine in found.by_group():
+            if name in zone.groups:
+                told[near[mine]] = _has_data(cube, name, window, found.rows[mine], found.columns[mine])
+    return told
+
+
+def _centres(box: GeoBox, rows: Whole, columns: Whole) -> tuple[Doubles, Doubles]:
+    """Return longitude and latitude of the centres of pixels."""
+    from pyproj import Transformer
+
+    x, y = box.affine @ (columns + 0.5, rows + 0.5)
     crs = box.crs.proj if box.crs is not None else None
-    answered = answering(cube, window, *Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(x, y))
-    return np.asarray(answered.group == answered.names.index(name)).reshape(region.shape)
+    lon, lat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(x, y)
+    return np.asarray(lon), np.asarray(lat)
