@@ -145,7 +145,7 @@ def _geojson(points: pd.DataFrame) -> str:
 
 def _show(document: dict[str, Any], console: Console) -> None:
     hits = document["hits"]
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (rank, hit["window"], f"{hit['longitude']:.5f}", f"{hit['latitude']:.5f}", hit["row"], hit["column"], hit["score"])
         for rank, hit in enumerate(hits[:SHOWN_HITS], start=1)
     ]

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -188,7 +188,8 @@ def _centres(box: GeoBox, rows: Whole, columns: Whole) -> tuple[Doubles, Doubles
     """Return longitude and latitude of the centres of pixels."""
     from pyproj import Transformer
 
-    x, y = box.affine @ (columns + 0.5, rows + 0.5)
+    affine: Any = box.affine
+    x, y = affine @ (columns + 0.5, rows + 0.5)
     crs = box.crs.proj if box.crs is not None else None
     lon, lat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(x, y)
     return np.asarray(lon), np.asarray(lat)

@@ -198,7 +198,7 @@ class ZoneSource:
                 read = codes if self.array == "codes" else cube.read(self.array, zone.groups[number], window, chunk)
                 if values is None:
                     values = np.full((*read.shape[:-2], *region.shape), self._empty(cube), dtype=read.dtype)
-                values[(..., *target)][..., nearer] = read[..., nearer]
+                values[..., target[0], target[1]][..., nearer] = read[..., nearer]
         return self._block(cube, values, rank != NOBODY, region)
 
     def _empty(self, cube: Cube) -> int:

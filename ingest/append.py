@@ -49,9 +49,9 @@ def plan_append(
     scenes_in(tuple(every.values()), windows, Recipe())
     plans: list[IngestPlan] = []
     for grid, run in runs.items():
-        own = [window for window in sorted(windows) if any(in_window(scene, window) for scene in met[grid])]
-        if own:
-            plans.append(_plan_of_grid(cube, grid, run, met[grid], own, () if plans else failures, reproject))
+        mine = [window for window in sorted(windows) if any(in_window(scene, window) for scene in met[grid])]
+        if mine:
+            plans.append(_plan_of_grid(cube, grid, run, met[grid], mine, () if plans else failures, reproject))
     return tuple(plans)
 
 

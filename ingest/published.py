@@ -55,14 +55,15 @@ def _by_group(tiles: Sequence[Tile], known: Mapping[str, GeoBox]) -> dict[str, Y
     A file without such a name belongs to the group whose grid it has, else to one named by its coordinate system. Raises
     GridError where tiles of one name have different grids, WindowError for two of one year.
     """
-    grids, found = dict(known), {}
+    grids = dict(known)
+    found: dict[str, Years] = {}
     for tile in sorted(tiles, key=lambda tile: _MGRS.search(tile.name) is None):
         named = _MGRS.search(tile.name)
         same = [name for name, geobox in grids.items() if geobox == tile.geobox]
         group = named[1] if named and named[1] not in same else same[0] if same else grid_name(tile.geobox)
         if grids.setdefault(group, tile.geobox) != tile.geobox:
             raise GridError(f"{tile.name} has another grid than {group}; name MGRS tiles as published (.._33UWP_2004.tif)")
-        years: Years = found.setdefault(group, {})
+        years = found.setdefault(group, {})
         if tile.window() in years:
             year = tile.window().year
             raise WindowError(f"{tile.name} is of {year}, as {years[tile.window()].name} is; give one tile a year")
