@@ -22,6 +22,7 @@ from .errors import GridError
 from .expr import Expr
 from .grid import Region, aligned, grid_name, region_of, sub_geobox, tiles
 from .image import Image, load
+from .overviews import overview_geobox
 from .skeleton import CHUNK, ERROR_SCALE, UNKNOWN_ERROR
 from .space import CubeType
 from .store_paths import Place
@@ -50,6 +51,18 @@ class Zone:
         place = self.places[number]
         down, across = 2 * rows + 1 - place.y0 - place.y1, 2 * columns + 1 - place.x0 - place.x1
         return np.asarray((down**2 + across**2) * len(self.groups) + number)
+
+    def coarser(self, cube: Cube, factor: int) -> Zone:
+        """Return the zone as overviews of its groups show it, each put to the nearest pixel; itself for a factor of 1."""
+        if factor == 1:
+            return self
+        places = []
+        for group, place in zip(self.groups, self.places, strict=True):
+            rows, columns = overview_geobox(cube.grids[group], factor).shape
+            y0, x0 = (-math.floor(0.5 - start / factor) for start in (place.y0, place.x0))
+            places.append(Region(y0, y0 + rows, x0, x0 + columns))
+        names = tuple(f"{group}/overviews/{factor}" for group in self.groups)
+        return Zone(self.name, names, tuple(places), overview_geobox(self.geobox, factor))
 
 
 def central_meridian(geobox: GeoBox) -> float:
@@ -122,7 +135,7 @@ def zone_image(cube: Cube, zone: Zone, array: str, window: dt.date) -> Image:
 class ZoneSource:
     """What an image of all groups of a zone is read from: `codes`, `count` or `error` of one window.
 
-    A pixel is answered by the group that answers for its codes; it is valid where one does.
+    A pixel is answered by the group that answers for its codes; it is valid where one does. `factor` is that of overviews.
     """
 
     path: str
@@ -131,6 +144,7 @@ class ZoneSource:
     window: str
     time: tuple[str, ...]
     first: int = 0
+    factor: int = 1
 
     @property
     def token(self) -> str:
@@ -160,7 +174,12 @@ class ZoneSource:
         zone = next((zone for zone in cube.zones if zone.name == self.zone), None)
         if zone is None:
             raise GridError(f"{cube.path.name} has no grids in {self.zone} any more; open it again")
-        return cube, zone, dt.date.fromisoformat(self.window)
+        return cube, zone.coarser(cube, self.factor), dt.date.fromisoformat(self.window)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The names of the groups that the image shows."""
+        return self._opened()[1].groups
 
     def at_times(self, start: int, end: int) -> ZoneSource:
         """Return the times at positions `start` to `end` of this one."""
@@ -171,7 +190,7 @@ class ZoneSource:
         cube, zone, window = self._opened()
         found = {cube.path / "zarr.json"}
         for number, part in _parts(zone, region):
-            for block in cube.blocks(zone.groups[number]):
+            for block in tiles(region_of(cube.geobox(zone.groups[number])), cube.block):
                 if block.intersect(part).size:
                     names = {"codes", self.array}
                     found |= {cube.shard_file(zone.groups[number], name, window, block) for name in names}
