@@ -1,4 +1,4 @@
-"""The cube on disk: one Zarr v3 store, one group per grid, one shard per ingest block.
+"""The cube on disk: one Zarr v3 store, one group per grid (a UTM zone, or a tile of one), one shard per ingest block.
 
 <store>.esd.zarr/          attributes: esd:encoder, esd:fsq, geoemb:, provenance
   codec/file               the codec file itself, bytes, so that the cube can be decoded anywhere, for ever
