@@ -10,7 +10,7 @@ import pytest
 from cli_world import esd as run
 from random_codecs import random_codec
 from scene_files import write_landsat_c2
-from test_zones import lonlat_of
+from test_zones import EAST, WEST, lonlat_of, write
 
 import esd
 from esd.codec import Codec
@@ -23,6 +23,7 @@ from esd.ingest.mgrs_tiles import plan_tiles
 from esd.ingest.pipeline import run_append, run_ingest
 from esd.ingest.plan import plan_ingest
 from esd.ingest.verify import run_verify
+from esd.ingest.zones import plan_zones
 from esd.query.similarity import Query, query_at, similar
 from esd.zones import zones_of
 
@@ -117,6 +118,26 @@ def test_no_seam_where_tiles_meet(cube: Cube, years: Path, tmp_path: Path) -> No
     edges = [image.compute(sub_geobox(grid, part)) for part in (region_of(grid).grow(-20), region_of(grid))]
     assert np.array_equal(edges[0].values, asked.values[..., 20:-20, 20:-20])
     assert image.compute(grid, tile=17).values.tobytes() == asked.values.tobytes()
+
+
+def test_no_seam_where_tiles_of_two_zones_meet(tmp_path: Path) -> None:
+    """Tiles are but another way to store what zones hold: both mosaics have the same bytes, on grids of either zone."""
+    for month in (2, 6, 10):
+        for geobox in (WEST, EAST):
+            write(tmp_path / "scenes", geobox, month, 1 + month / 20)
+    tiles, zones = tmp_path / "tiles.esd.zarr", tmp_path / "zones.esd.zarr"
+    run_ingest(plan_tiles([tmp_path / "scenes"]), tiles, random_codec())
+    run_ingest(plan_zones([tmp_path / "scenes"]), zones, random_codec())
+    one, other = esd.open(tiles), esd.open(zones)
+    assert {str(geobox.crs) for geobox in one.grids.values()} == {"EPSG:32633", "EPSG:32634"}
+    for geobox in (WEST, EAST):
+        for array in ("codes", "count", "error"):
+            told, expected = (cube.mosaic(2004, geobox, array).compute() for cube in (one, other))
+            assert told.values.tobytes() == expected.values.tobytes()
+            assert told.valid.tobytes() == expected.valid.tobytes()
+        assert told.valid.mean() > 0.9
+        again = one.mosaic(2004, geobox).compute(tile=23)
+        assert again.values.tobytes() == one.mosaic(2004, geobox).compute().values.tobytes()
 
 
 def random_tiles(path: Path, holes: float = 0.3, block: int = 256) -> Cube:
