@@ -156,7 +156,8 @@ def ingest(
     Reads ESPA orders of Landsat 4-8, Landsat Collection 2 Level-2 (4-9) in folders, tarballs or as STAC items (*.item.json,
     bands at https:// or s3:// too), and MODIS MOD13Q1, MOD09A1, MOD09GA and MCD43A4 (HDF or GeoTIFF). A scene that cannot be
     read is named and left out, the rest goes on, and the exit code is 3; once it is repaired, --resume makes the blocks
-    again that lack it. --resume also looks at every block that is there and makes again what is damaged.
+    again that lack it. --resume also looks at every block that is there and makes again what is damaged. With --tiles it
+    adds to a cube of tiles those that it lacks.
     """
     plans = _plan(
         scenes,

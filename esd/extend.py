@@ -76,7 +76,9 @@ def add_grids(cube: Cube, grids: Mapping[str, GeoBox]) -> Cube:
 
     def change(spec: dict[str, Any]) -> None:
         spec["attributes"]["esd:grids"] = [*spec["attributes"]["esd:grids"], *grids]
-        spec["consolidated_metadata"]["metadata"] |= copies
+        every = spec["consolidated_metadata"]["metadata"] | copies  # in zarr's own order, as of a cube made at once
+        ordered = sorted(every, key=lambda name: (name.count("/"), name))
+        spec["consolidated_metadata"]["metadata"] = {name: every[name] for name in ordered}
 
     edit_json(cube.path / _METADATA, change)
     return Cube.open(cube.path)

@@ -90,14 +90,13 @@ def _plan_of_grid(
 
 
 def _first_runs(ledger: Ledger, cube: Cube) -> dict[str, Run]:
-    """Return the first run of each grid of a cube. Raises CubeError if the ledger has none."""
+    """Return the first run of each grid of a cube that has been written to. Raises CubeError if the ledger has none."""
     found: dict[str, Run] = {}
     for run in ledger.runs():
         found.setdefault(_grid_of(cube, run), run)
-    missing = [grid for grid in cube.grids if grid not in found]
-    if missing:
+    if not found:
         raise CubeError(f"{ledger.path.name} knows nothing of {cube.path.name}; restore the ledger that was written with it")
-    return {grid: found[grid] for grid in cube.grids}
+    return {grid: found[grid] for grid in cube.grids if grid in found}
 
 
 def _grid_of(cube: Cube, run: Run) -> str:

@@ -15,13 +15,14 @@ from test_zones import EAST, WEST, lonlat_of, write
 import esd
 from esd.codec import Codec
 from esd.cube import Cube
-from esd.errors import GridError
+from esd.errors import CubeError, GridError
 from esd.grid import bounds_lonlat, geobox_from_bounds, region_of, sub_geobox
 from esd.ingest.append import plan_append
 from esd.ingest.mgrs import square_named, squares_in
 from esd.ingest.mgrs_tiles import plan_tiles
 from esd.ingest.pipeline import run_append, run_ingest
 from esd.ingest.plan import plan_ingest
+from esd.ingest.recipe import Recipe
 from esd.ingest.verify import run_verify
 from esd.ingest.zones import plan_zones
 from esd.query.similarity import Query, query_at, similar
@@ -264,6 +265,28 @@ def test_appending_to_tiles_is_resumed_to_the_byte(years: Path, tmp_path: Path, 
     shard.write_bytes(b"")
     assert [block.grid for block in run_verify(killed, repair=True).damaged] == ["33UUQ"]
     assert stored(killed) == stored(undisturbed)
+
+
+def test_a_cube_of_tiles_gets_more_of_them(years: Path, tmp_path: Path) -> None:
+    """One tile after another, or all at once: the same cube."""
+    codec, once, grown = random_codec(), tmp_path / "once.esd.zarr", tmp_path / "grown.esd.zarr"
+    run_ingest(plan_tiles([years / "2004"], TILES[:2]), once, codec)
+    run_ingest(plan_tiles([years / "2004"], TILES[:1]), grown, codec)
+    with pytest.raises(CubeError, match="--resume"):
+        run_ingest(plan_tiles([years / "2004"], TILES[1:2]), grown, codec)
+    with pytest.raises(CubeError, match="recipe"):
+        run_ingest(plan_tiles([years / "2004"], TILES[1:2], recipe=Recipe(dilate=1)), grown, codec, resume=True)
+    with pytest.raises(CubeError, match="encoder"):
+        run_ingest(plan_tiles([years / "2004"], TILES[1:2]), grown, random_codec(seed=1), resume=True)
+    assert list(esd.open(grown).grids) == TILES[:1]
+    run_ingest(plan_tiles([years / "2004"], TILES[1:2]), grown, codec, resume=True)
+    assert run_ingest(plan_tiles([years / "2004"], TILES[:2]), grown, codec, resume=True).skipped == 2
+    assert stored(grown) == stored(once)
+    assert run_verify(grown).damaged == ()
+    with pytest.raises(CubeError, match="grid given now"):
+        run_ingest(plan_ingest([years / "2004"]), grown, codec, resume=True)
+    assert stored(grown) == stored(once)
+    assert run_verify(grown, repair=True).damaged == ()
 
 
 def test_tiles_by_the_command_line(years: Path, tmp_path: Path, codec: Codec) -> None:
