@@ -13,7 +13,7 @@ from esd.store_paths import Place
 
 from .composite import in_window
 from .harmonizing import require_sun
-from .ledger import Ledger, Run
+from .ledger import Ledger, Run, ledger_path
 from .ledger_place import locked_ledger
 from .plan import IngestPlan, scenes_in, windows_of
 from .raster import native_region
@@ -36,6 +36,10 @@ def plan_append(
     pixels and `reproject` is not set; see `plan.plan_ingest`.
     """
     cube = Cube.open(store)
+    if not ledger_path(cube.path).exists():
+        raise CubeError(
+            f"{cube.path.name} has no ledger beside it, so it cannot grow; it was imported, or restore the ledger"
+        )
     with locked_ledger(cube.path) as ledger:
         runs = _first_runs(ledger, cube)
     found, failures = find_scenes(paths)

@@ -137,6 +137,7 @@ def test_tiles_imported_one_after_another_are_groups_of_one_cube(tmp_path: Path)
     assert xr.open_zarr(grown, group="33UVN", consolidated=True).codes.shape == (2, 12, 300, 260)
     wanted = esd.open_tile(paths["33UVP", 2004]).embeddings[other.windows[0]].grid
     assert other.grids["33UVP"] == wanted
+    assert run("append", grown, tmp_path).code == 2  # a cube of tiles has no scenes that more could be added to
     assert run("info", grown, "--json").document["scenes"] == 4
 
 
