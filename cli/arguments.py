@@ -47,7 +47,7 @@ Aoi = Annotated[
     str | None,
     typer.Option("--aoi", metavar="GEOJSON|W,S,E,N", help="Area: a GeoJSON file with polygons, or a box in degrees."),
 ]
-Grid = Annotated[str | None, typer.Option("--grid", help="Grid of the cube, where it has more than one.")]
+Grid = Annotated[str | None, typer.Option("--grid", help="One grid of a cube of several; default: all, as one.")]
 Decoder = Annotated[str | None, typer.Option("--decoder", help="full (default) or fast, where the cube's encoder has it.")]
 MaxMemory = Annotated[str | None, typer.Option("--max-memory", metavar="SIZE", help='Memory to keep to, such as "4GB".')]
 Window = Annotated[str | None, typer.Option("--window", metavar="YEAR", help="Window: its year or first day.")]

@@ -96,7 +96,7 @@ def change_document(
     opened = open_cube(cube)
     first, second = opened.window(before), opened.window(after)
     images = opened.image(first, grid), opened.image(second, grid)
-    source = opened.grids[opened.grid(grid)]
+    source = opened.whole_grid(grid)
     limit = bytes_of(max_memory)
     target = Target(part_of(source, area_of(aoi, source)), aoi, max_memory=limit)
     mask = _stable_mask(stable, images[0], source) if stable is not None else None

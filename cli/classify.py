@@ -112,7 +112,7 @@ def classify_document(
     chosen = one_window(opened, window)
     found = labelled_features(opened, read_points(samples), str(chosen), label, year, space, grid)
     classifier = train_classifier(found.features, found.labels, method, space=space, codec=opened.codec)
-    source = opened.grids[opened.grid(grid)]
+    source = opened.whole_grid(grid)
     target = Target(part_of(source, area_of(aoi, source)), aoi, max_memory=bytes_of(max_memory))
     held_out = None
     if report:

@@ -18,18 +18,20 @@ __all__ = ["import_"]
 @verb(
     "Make",
     "esd import SDC30_EBD_V001_33UWP_2004.tif vienna.esd.zarr",
-    "esd import tiles/*_33UWP_*.tif vienna.esd.zarr",
+    "esd import tiles/*_2004.tif tiles/*_2005.tif austria.esd.zarr",
 )
 def import_(
-    tiles: Annotated[list[Path], typer.Argument(metavar="TILES", help="Published ESD tiles of one place, one a year.")],
+    tiles: Annotated[list[Path], typer.Argument(metavar="TILES", help="Published ESD tiles, of one place or several.")],
     store: Annotated[
-        Path, typer.Argument(metavar="STORE", help="Cube to make: a folder, or s3://bucket/key.", parser=place_of)
+        Path,
+        typer.Argument(metavar="STORE", help="Cube to make or to add to: a folder, or s3://bucket/key.", parser=place_of),
     ],
     year: Annotated[int | None, typer.Option(help="Year of a single tile, where its name does not tell it.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a cube of published ESD tiles: codes as they are, on their own grid.
+    """Make a cube of published ESD tiles, or add them to one: codes as they are, a grid for each MGRS tile.
 
+    Tiles of one cube are read as one: where they overlap, the one answers whose centre is nearest.
     Everything but reflectance can be asked of it: embeddings, similarity, classes, change. A decoder has not been published.
     """
     from esd.ingest.published import import_tiles

@@ -147,6 +147,9 @@ def _plane_facts(cube: Cube, grid: str, window: dt.date) -> dict[str, Any]:
 
     totals = {"pixels": 0, "valid_pixels": 0, "error_pixels": 0, "error": 0.0, "observed_steps": 0}
     for region in cube.blocks(grid):
+        if not cube.shard_file(grid, "codes", window, region).is_file():  # most of a tile that an area was cut from
+            totals["pixels"] += region.size
+            continue
         codes = cube.read("codes", grid, window, region)
         valid = (codes != cube.codec.fill).all(axis=0)
         error = cube.read("error", grid, window, region)
@@ -233,13 +236,13 @@ def _ingest_ledger(cube: Cube) -> dict[str, Any]:
 def _ledger_facts(cube: Cube, path: Path) -> dict[str, Any]:
     import duckdb
 
-    from esd.ingest.ledger import ALL_FAILURES
+    from esd.ingest.ledger import ALL_FAILURES, SCENES_BY_GRID
 
     try:
         with duckdb.connect(str(path), read_only=True) as ledger:
             failures = ledger.execute(ALL_FAILURES).fetchall()
             used = ledger.execute(
-                "select count(*), sum(bytes_in) from (select distinct id, bytes_in from scenes) "
+                f"select count(distinct id), sum(bytes_in) from ({SCENES_BY_GRID}) "
                 f"where id not in (select source from ({ALL_FAILURES}))"
             ).fetchall()[0]
             blocks = ledger.execute("select count(*) from blocks").fetchall()[0][0]

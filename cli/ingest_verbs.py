@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 SCENES_LEFT_OUT = 3
+ALL_TILES = "all"
 
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted, and repair what is damaged.")]
 
@@ -106,6 +107,7 @@ def simulate_document(
     "Make",
     "esd ingest scenes/landsat --out region.esd.zarr --windows 2003/2005 --max-memory 4GB",
     "esd ingest orders/*.tar.gz --out farm.esd.zarr --aoi farm.geojson --start-month 7",
+    "esd ingest scenes --out country.esd.zarr --tiles 33UUP,33UVP",
     "esd ingest scenes --out s3://bucket/region.esd.zarr --dask tcp://scheduler:8786",
     resume="run the same command with --resume, and it goes on from the last whole block",
 )
@@ -130,6 +132,9 @@ def ingest(
     zones: Annotated[
         bool, typer.Option("--zones", help="Keep each UTM zone's own pixels: one grid a zone, one cube.")
     ] = False,
+    tiles: Annotated[
+        str | None, typer.Option("--tiles", metavar="NAMES", help='MGRS tiles, one grid each: "33UUP,33UVP", or "all" met.')
+    ] = None,
     crs: Annotated[str | None, typer.Option(help="CRS of the cube; default: the scenes' own.")] = None,
     resolution: Annotated[float | None, typer.Option(help="Pixel size in units of --crs.")] = None,
     encoder: Encoder = None,
@@ -154,7 +159,8 @@ def ingest(
     Reads ESPA orders of Landsat 4-8, Landsat Collection 2 Level-2 (4-9) in folders, tarballs or as STAC items (*.item.json,
     bands at https:// or s3:// too), and MODIS MOD13Q1, MOD09A1, MOD09GA and MCD43A4 (HDF or GeoTIFF). A scene that cannot be
     read is named and left out, the rest goes on, and the exit code is 3; once it is repaired, --resume makes the blocks
-    again that lack it. --resume also looks at every block that is there and makes again what is damaged.
+    again that lack it. --resume also looks at every block that is there and makes again what is damaged. With --tiles it
+    adds to a cube of tiles those that it lacks.
     """
     plans = _plan(
         scenes,
@@ -164,6 +170,7 @@ def ingest(
         max_memory=max_memory,
         reproject=reproject,
         zones=zones,
+        tiles=tiles,
         crs=crs,
         resolution=resolution,
         recipe={"fill": fill, "harmonize": harmonize, "brdf": brdf, "dilate": dilate, "refine": refine},
@@ -179,16 +186,17 @@ def ingest(
 def _tell_plans(
     plans: tuple[IngestPlan, ...], out: Path, encoder: str | None, coverage_map: Path | None, as_json: bool
 ) -> None:
-    """Tell of each grid what `--plan` tells; of several as a list "zones"."""
+    """Tell of each grid what `--plan` tells; of several as a list "zones", or "tiles"."""
     if len(plans) > 1 and coverage_map is not None:
-        raise GridError("--map draws one grid; leave --zones out, or choose one zone with --aoi")
+        raise GridError("--map draws one grid; leave --zones and --tiles out, or choose one of them with --aoi")
     told = [plan_document(plan, out, codec_named(encoder), coverage_map) for plan in plans]
 
     def show(console: Console) -> None:
         for document in told:
             show_plan(document, console)
 
-    emit(told[0] if len(told) == 1 else {"zones": told}, as_json, show)
+    several = {"zones" if plans[0].tile is None else "tiles": told}
+    emit(told[0] if len(told) == 1 else several, as_json, show)
     tell_failures([failure for document in told for failure in document["failures"]], None)
 
 
@@ -214,10 +222,12 @@ def _plan(
     max_memory: str | None = None,
     reproject: bool = False,
     zones: bool = False,
+    tiles: str | None = None,
     crs: str | None = None,
     resolution: float | None = None,
     recipe: dict[str, Any] | None = None,
 ) -> tuple[IngestPlan, ...]:
+    from esd.ingest.mgrs_tiles import plan_tiles
     from esd.ingest.plan import plan_ingest
     from esd.ingest.recipe import Recipe
     from esd.ingest.zones import plan_zones
@@ -232,10 +242,13 @@ def _plan(
         "max_memory": bytes_of(max_memory),
         "recipe": Recipe(**(recipe or {})),
     }
-    if zones:
+    if zones or tiles is not None:
         if crs is not None or resolution is not None:
-            raise GridError("--zones keeps the scenes' own pixels; leave out --crs and --resolution")
-        return plan_zones(scenes, years, **options)
+            option = "--zones" if tiles is None else "--tiles"
+            raise GridError(f"{option} keeps the scenes' own pixels; leave out --crs and --resolution")
+        if tiles is None:
+            return plan_zones(scenes, years, **options)
+        return plan_tiles(scenes, None if tiles == ALL_TILES else tiles.split(","), years, **options)
     return (plan_ingest(scenes, years, crs=crs, resolution=resolution, **options),)
 
 

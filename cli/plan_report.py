@@ -48,6 +48,7 @@ def plan_document(plan: IngestPlan, out: Path, codec: Codec, png: Path | None) -
             for row in coverage_of(plan)
         ],
         "grid": {
+            "name": plan.grid,
             "crs": str(plan.geobox.crs),
             "shape": list(plan.geobox.shape),
             "bounds": list(plan.geobox.boundingbox.bbox),
@@ -71,7 +72,7 @@ def show_plan(told: dict[str, Any], console: Console) -> None:
         facts(
             [
                 ("scenes", count(len(told["scenes"]), "scene")),
-                ("grid", f"{rows} x {columns} pixels, {told['grid']['crs'][:60]}"),
+                ("grid", f"{told['grid']['name']}, {rows} x {columns} pixels, {told['grid']['crs'][:60]}"),
                 ("blocks", f"{told['blocks']} of at most {told['block_pixels']} x {told['block_pixels']} pixels"),
                 ("to read", size(told["bytes_in"]) + " of reflectance"),
                 ("memory", size(told["peak_bytes"]) + " at most"),

@@ -145,11 +145,14 @@ def _geojson(points: pd.DataFrame) -> str:
 
 def _show(document: dict[str, Any], console: Console) -> None:
     hits = document["hits"]
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (rank, hit["window"], f"{hit['longitude']:.5f}", f"{hit['latitude']:.5f}", hit["row"], hit["column"], hit["score"])
         for rank, hit in enumerate(hits[:SHOWN_HITS], start=1)
     ]
     columns = [">", "window", ">longitude", ">latitude", ">row", ">column", ">cosine"]
+    if hits and "grid" in hits[0]:
+        columns.append("grid")
+        rows = [(*row, hit["grid"]) for row, hit in zip(rows, hits, strict=False)]
     console.print(listing(columns, rows, f"{len(hits)} pixels, the best of them:"))
     for name in ("out", "score_map", "png"):
         if document[name] is not None:

@@ -43,15 +43,18 @@ def append(
     dask: Dask = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add windows to a cube, after those that it has: by its own encoder, on its own grid; what is there is not touched."""
+    """Add windows to a cube, after those that it has: by its own encoder, on its own grids; what is there is not touched.
+
+    Of a cube of several grids, zones or tiles, each gets the windows in which it has scenes.
+    """
     from esd.cube import Cube
     from esd.ingest.append import plan_append
     from esd.ingest.pipeline import run_append
 
     start = Cube.open(cube).windows[0].month
-    plan = plan_append(cube, scenes, parse_windows(windows, start) if windows else None, reproject=reproject)
+    plans = plan_append(cube, scenes, parse_windows(windows, start) if windows else None, reproject=reproject)
     with block_makers(workers, dask) as executor, bar("Appending") as progress:
-        report = run_append(plan, cube, progress, resume=resume, executor=executor)
+        report = run_append(plans, cube, progress, resume=resume, executor=executor)
     document = report_document(report, Cube.open(cube).codec.id)
     emit(document, as_json, lambda console: show_report(document, console))
     tell_failures(document["failures"], command_again(context, "--resume"))

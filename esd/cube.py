@@ -1,4 +1,4 @@
-"""The cube on disk: one Zarr v3 store, one group per grid, one shard per ingest block.
+"""The cube on disk: one Zarr v3 store, one group per grid (a UTM zone, or a tile of one), one shard per ingest block.
 
 <store>.esd.zarr/          attributes: esd:encoder, esd:fsq, geoemb:, provenance
   codec/file               the codec file itself, bytes, so that the cube can be decoded anywhere, for ever
@@ -26,7 +26,7 @@ from .chunks import attributes_of, read_plain
 from .codec import Codec
 from .conventions import geobox_from_attributes
 from .errors import CubeError, EncoderError, GridError, WindowError
-from .grid import Region, region_of, tiles
+from .grid import Region, grid_name, region_of, tiles
 from .shards import encode_shard, made_apart, put_file
 from .skeleton import ARRAYS, CHUNK, ERROR_SCALE, UNKNOWN_ERROR, VERSION, write_skeleton
 from .store_paths import ObjectPath, Place, files_of, place_of
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from .collection import ImageCollection
     from .image import Image
+    from .zones import Zone
 
 __all__ = ["CHUNK", "ERROR_SCALE", "UNKNOWN_ERROR", "Cube", "codec_by_hash", "open_cube", "quantize_error"]
 
@@ -62,7 +63,7 @@ class Cube:
     def create(
         cls,
         path: str | Place,
-        geobox: GeoBox | Sequence[GeoBox],
+        geobox: GeoBox | Sequence[GeoBox] | Mapping[str, GeoBox],
         windows: Sequence[dt.date],
         codec: Codec,
         block: int = 512,
@@ -70,7 +71,8 @@ class Cube:
     ) -> Cube:
         """Make an empty cube: every code 65535. The store appears under its name only when it is complete.
 
-        `geobox` is its grid, or one for each UTM zone. `block` is the side of a shard in pixels, a multiple of 256.
+        `geobox` is its grid, one for each UTM zone, or tiles by name, of one zone or several. `block` is the side of a shard
+        in pixels, a multiple of 256.
         `provenance` is kept as attribute `esd:provenance`. Raises CubeError if `path` exists, WindowError if there are no
         windows, GridError for grids that are no zones of one cube.
         """
@@ -81,11 +83,7 @@ class Cube:
             raise WindowError("a cube needs at least one window; give --windows, for instance 2004 or 2000/2005")
         if block % CHUNK:
             raise CubeError(f"block size {block} is not a multiple of {CHUNK}")
-        grids = tuple(geobox) if isinstance(geobox, list | tuple) else (geobox,)
-        if len(grids) > 1:
-            from .mosaic import require_zones
-
-            require_zones(grids)
+        grids = _grids_by_name(geobox)
         with made_apart(path) as temporary:
             write_skeleton(temporary, grids, windows, codec, block, dict(provenance or {}))
         return cls.open(path)
@@ -110,6 +108,13 @@ class Cube:
     def grids(self) -> dict[str, GeoBox]:
         """The cube's grids by name of their group."""
         return {name: geobox_from_attributes(attributes_of(self.path / name)) for name in self.attrs["esd:grids"]}
+
+    @cached_property
+    def zones(self) -> tuple[Zone, ...]:
+        """The cube's grids by coordinate system, from west to east; see `esd.zones`."""
+        from .zones import zones_of
+
+        return zones_of(self.grids)
 
     @cached_property
     def windows(self) -> tuple[dt.date, ...]:
@@ -226,12 +231,12 @@ class Cube:
         put_file(self.provenance_file(grid, window, region), provenance)
         for name, values in (("error", error), ("count", count), ("codes", codes)):
             data = encode_shard(self.array(grid, name), np.asarray(values)[None])
-            put_file(self._shard(grid, name, window, region), data)
+            put_file(self.shard_file(grid, name, window, region), data)
 
     def block_checksum(self, grid: str, window: dt.date, region: Region) -> str:
         """Return the SHA-256 over the stored bytes of a block's files; a shard of fill values only is absent."""
         digest = hashlib.sha256()
-        files = [self._shard(grid, name, window, region) for name in ARRAYS]
+        files = [self.shard_file(grid, name, window, region) for name in ARRAYS]
         for file in (*files, self.provenance_file(grid, window, region)):
             try:
                 digest.update(file.read_bytes())
@@ -244,7 +249,8 @@ class Cube:
         name = f"{window.isoformat()}.{region.y0}.{region.x0}.json"
         return self.path.joinpath(grid, "codes", PROVENANCE, name)
 
-    def _shard(self, grid: str, name: str, window: dt.date, region: Region) -> Place:
+    def shard_file(self, grid: str, name: str, window: dt.date, region: Region) -> Place:
+        """Return where `codes`, `count` or `error` of a block lie; a block of fill values only has no file."""
         row, column = region.y0 // self.block, region.x0 // self.block
         middle = () if name == "error" else ("0",)
         return self.path.joinpath(grid, name, "c", str(self.windows.index(window)), *middle, str(row), str(column))
@@ -273,11 +279,13 @@ class Cube:
 
         A pixel of a copy takes all codes of one pixel: by policy `nearest` the one at its centre, by
         `nearest_to_mean` the one whose embedding is nearest to the mean of the four beneath it. Only what was written since
-        is made again where the policy is the same. Returns the factors. Raises CubeError for an unknown policy.
+        is made again where the policy is the same. Each of several grids has overviews of its own, unless one is named.
+        Returns the factors, of several grids the most of any. Raises CubeError for an unknown policy.
         """
         from .overviews import build
 
-        return build(self, self.grid(grid), policy, smallest)
+        names = [self.grid(grid)] if grid is not None else list(self.grids)
+        return max((build(self, name, policy, smallest) for name in names), key=len)
 
     def overviews(self, grid: str, window: dt.date | None = None, region: Region | None = None) -> tuple[int, ...]:
         """Return the factors of the overviews of a grid; none if a block in `region` of `window` was written since."""
@@ -337,6 +345,18 @@ class Cube:
         from .collection import ImageCollection
 
         return ImageCollection(tuple(self.image(window, grid) for window in self.windows))
+
+
+def _grids_by_name(given: GeoBox | Sequence[GeoBox] | Mapping[str, GeoBox]) -> dict[str, GeoBox]:
+    """Return the grids of a new cube by the name of their group. Raises GridError unless they can be one cube."""
+    named = isinstance(given, Mapping)
+    boxes = list(given.values()) if isinstance(given, Mapping) else given if isinstance(given, list | tuple) else (given,)
+    if len(boxes) > 1:
+        from .zones import require_zones
+
+        require_zones(boxes, named)
+    names = list(given) if isinstance(given, Mapping) else [grid_name(box) for box in boxes]
+    return dict(zip(names, boxes, strict=True))
 
 
 _OPEN: dict[str, tuple[int, Cube]] = {}

@@ -1,4 +1,4 @@
-"""A cube that grows: new windows after those that it has, without touching what is there.
+"""A cube that grows: new windows after those that it has, and new groups, without touching what is there.
 
 Every file is replaced whole, in an order in which a reader at any moment sees a cube that is right: first the arrays grow
 (nobody looks past the windows that are named), then the windows are named. A store killed in between is completed by the
@@ -8,17 +8,26 @@ same call.
 from __future__ import annotations
 
 import datetime as dt
+import json
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .cube import Cube
 from .errors import WindowError
-from .shards import edit_json, encode_chunks, put_file
-from .store_paths import Place, files_of
+from .shards import edit_json, encode_chunks, made_apart, put_file
+from .skeleton import write_skeleton
+from .store_paths import Place, files_of, remove_tree
+from .zones import require_zones
 
-__all__ = ["add_windows", "set_provenance"]
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
+__all__ = ["add_grids", "add_windows", "set_provenance"]
 
 _METADATA = "zarr.json"
 _GROWING = ("codes", "count", "error")
@@ -44,6 +53,43 @@ def add_windows(cube: Cube, windows: Sequence[dt.date]) -> Cube:
         edit_json(cube.path / grid / _METADATA, lambda spec: _grow_consolidated(spec, len(every)))
     edit_json(cube.path / _METADATA, lambda spec: _name_windows(spec, every))
     return Cube.open(cube.path)
+
+
+def add_grids(cube: Cube, grids: Mapping[str, GeoBox]) -> Cube:
+    """Add groups by name to a cube, empty, with all windows that it has, and return it opened anew.
+
+    Raises GridError unless they make one cube with its own; see `Cube.create`.
+    """
+    if not grids:
+        return cube
+    require_zones([*cube.grids.values(), *grids.values()], named=True)
+    copies: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="esd-") as folder:
+        apart = Path(folder) / "new"
+        write_skeleton(apart, grids, cube.windows, cube.codec, cube.block, {})
+        for name in grids:
+            _remove_beginnings(cube, name)
+            with made_apart(cube.path / name) as place:
+                shutil.copytree(apart / name, place)
+        told = json.loads((apart / _METADATA).read_bytes())["consolidated_metadata"]["metadata"]
+        copies = {name: copy for name, copy in told.items() if name.split("/")[0] in grids}
+
+    def change(spec: dict[str, Any]) -> None:
+        spec["attributes"]["esd:grids"] = [*spec["attributes"]["esd:grids"], *grids]
+        every = spec["consolidated_metadata"]["metadata"] | copies  # in zarr's own order, as of a cube made at once
+        ordered = sorted(every, key=lambda name: (name.count("/"), name))
+        spec["consolidated_metadata"]["metadata"] = {name: every[name] for name in ordered}
+
+    edit_json(cube.path / _METADATA, change)
+    return Cube.open(cube.path)
+
+
+def _remove_beginnings(cube: Cube, name: str) -> None:
+    """Remove a group that a run was killed over before it was named, or even had its place."""
+    remove_tree(cube.path / name)
+    if isinstance(cube.path, Path):
+        for folder in cube.path.glob(f".{name}.*.part"):
+            shutil.rmtree(folder)
 
 
 def _growing_arrays(group: Place) -> list[Place]:

@@ -1,15 +1,15 @@
-"""Several grids as one: the groups of a cube, one a UTM zone, answered on one grid by a declared rule.
+"""Several grids as one: the groups of a cube, UTM zones or tiles of them, answered on one grid by a declared rule.
 
-A pixel is answered by the group in whose zone its centre lies: the one whose central meridian is nearest, of two as near
-the western. Where that group has no data, the first of the others that has, from west to east. Groups are put on the grid
-of the result by nearest neighbour, each pixel by its own coordinates, so that codes stay codes and tilings do not matter.
+A pixel is answered by the zone in which its centre lies: the one whose central meridian is nearest, of two as near the
+western. Where that zone has no data, the first of the others that has, from west to east. In a zone the group answers whose
+centre is nearest, of those that have data (`esd.zones`). Zones are put on the grid of the result by nearest neighbour, each
+pixel by its own coordinates, so that codes stay codes and tilings do not matter.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Sequence
 from functools import reduce
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .block import Block
-from .errors import ExpressionError, GridError
+from .errors import ExpressionError
 from .grid import Region, bounds_of, region_of, sub_geobox
-from .image import Image, call, load
+from .image import Image, call
 from .operator import Tile, operator
 from .places import grid_arguments
 from .space import CubeType, Space
 from .structure import common_grid
+from .zones import central_meridian, require_zones, zone_image
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -57,52 +58,42 @@ def lay_over(top: Block, bottom: Block) -> Block:
     return Block(np.where(top.valid, top.values, bottom.values), top.valid | bottom.valid)
 
 
-def central_meridian(geobox: GeoBox) -> float:
-    """Return the longitude in the middle of a grid's UTM zone. Raises GridError for another CRS."""
-    zone = geobox.crs.proj.utm_zone if geobox.crs is not None else None
-    if zone is None:
-        name = geobox.crs.proj.name if geobox.crs is not None else "none"
-        raise GridError(f"a cube of several grids needs UTM zones, and one has the CRS {name}; give --crs and --reproject")
-    return int(zone.rstrip("NS")) * 6 - 183
-
-
-def require_zones(geoboxes: Sequence[GeoBox]) -> None:
-    """Raise GridError unless grids can be one cube: UTM zones, pixels of one size, not on both sides of 180 degrees."""
-    meridians = [central_meridian(geobox) for geobox in geoboxes]
-    if len({geobox.crs for geobox in geoboxes}) < len(geoboxes):
-        raise GridError("two grids of one cube have the same CRS; give one grid for each UTM zone")
-    if len({tuple(np.abs(geobox.affine[i]) for i in (0, 1, 3, 4)) for geobox in geoboxes}) > 1:
-        raise GridError("grids of one cube have pixels of different size; give --crs and --reproject, or separate cubes")
-    if max(meridians) - min(meridians) > 180:
-        raise GridError("zones on both sides of 180 degrees are no cube; make one of each side")
-
-
 def whole_grid(cube: Cube) -> GeoBox:
-    """Return the grid that shows all of a cube: the only one; of several the pixels of the largest, as far as all reach."""
-    names = sorted(cube.grids, key=lambda name: (-math.prod(cube.grids[name].shape), name))
-    base = cube.grids[names[0]]
+    """Return the grid that shows all of a cube: that of its only zone; of several the pixels of the one that holds the
+    largest group, as far as all reach.
+    """
+    largest = max(cube.grids, key=lambda name: (math.prod(cube.grids[name].shape), [-ord(letter) for letter in name]))
+    base = next(zone for zone in cube.zones if largest in zone.groups).geobox
     reach = region_of(base)
-    for name in names[1:]:
-        left, bottom, right, top = bounds_of(cube.grids[name], base)
+    for zone in cube.zones:
+        if zone.geobox is base:
+            continue
+        left, bottom, right, top = bounds_of(zone.geobox, base)
         (x0, y0), (x1, y1) = ((~base.affine) @ corner for corner in ((left, top), (right, bottom)))
         rows = math.floor(min(y0, y1) + ROUNDING), math.ceil(max(y0, y1) - ROUNDING)
         columns = math.floor(min(x0, x1) + ROUNDING), math.ceil(max(x0, x1) - ROUNDING)
-        reach = Region(min(reach.y0, rows[0]), max(reach.y1, rows[1]), min(reach.x0, columns[0]), max(reach.x1, columns[1]))
+        reach = reach.union(Region(rows[0], rows[1], columns[0], columns[1]))
     return base if reach == region_of(base) else sub_geobox(base, reach)
 
 
 def mosaic(cube: Cube, array: str, window: dt.date, geobox: GeoBox | None = None) -> Image:
     """Return one window of all groups of a cube as a lazy image on one grid, `whole_grid` if none is given."""
     target = whole_grid(cube) if geobox is None else geobox
-    order = sorted(cube.grids, key=lambda name: (central_meridian(cube.grids[name]), name))
-    placed = [load(cube, array, window, name).reproject_to(target, "nearest") for name in order]
+    zones = cube.zones
+    placed = [_on(zone_image(cube, zone, array, window), target) for zone in zones]
+    if len(zones) == 1:
+        return placed[0]
     longitude = call("pixel_lonlat_on_grid", *grid_arguments("mosaic", target))["longitude"]
     by_meridian: dict[float, Image] = {}
-    for name, image in zip(order, placed, strict=True):
-        by_meridian.setdefault(central_meridian(cube.grids[name]), image)  # north of south, where both are of one zone
+    for zone, image in zip(zones, placed, strict=True):
+        by_meridian.setdefault(central_meridian(zone.geobox), image)  # north of south, where both are of one zone
     edges = [-math.inf, *((west + east) / 2 for west, east in pairwise(by_meridian)), math.inf]
     own = [_between(longitude, *span, image) for span, image in zip(pairwise(edges), by_meridian.values(), strict=True)]
     return reduce(lambda top, bottom: call("lay_over", top, bottom), [*own, *placed])
+
+
+def _on(image: Image, target: GeoBox) -> Image:
+    return image if image.type.grid == target else image.reproject_to(target, "nearest")
 
 
 def _between(longitude: Image, west: float, east: float, image: Image) -> Image:

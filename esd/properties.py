@@ -41,7 +41,7 @@ def _of_node(node: Expr, inputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if node.op == "load":
         return {"window": node.args["window"], "grid": node.args["grid"]}
     if not inputs:
-        return {}
+        return dict(getattr(node.args.get("source"), "properties", {}))
     if node.op == "stack":
         return {
             name: value

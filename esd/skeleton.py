@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from .codec import Codec
 from .conventions import embedding_attributes, grid_attributes
-from .grid import grid_name
 
 if TYPE_CHECKING:
     import zarr
@@ -34,7 +33,7 @@ _EPOCH = np.datetime64("1970-01-01", "D")
 
 def write_skeleton(
     path: Path,
-    geoboxes: Sequence[GeoBox],
+    grids: Mapping[str, GeoBox],
     windows: Sequence[dt.date],
     codec: Codec,
     block: int,
@@ -43,21 +42,20 @@ def write_skeleton(
     """Write the metadata, the coordinates and the codec of an empty cube into a folder; see `cube.Cube.create`."""
     import zarr
 
-    names = [grid_name(geobox) for geobox in geoboxes]
     sources = sorted({str(source) for source in provenance.get("sources", [])})
     attributes = {
         "esd:version": VERSION,
-        "esd:grids": names,
+        "esd:grids": list(grids),
         "esd:windows": [window.isoformat() for window in windows],
         "esd:block": block,
         "esd:provenance": provenance,
-        **embedding_attributes(codec, geoboxes[0], sources),
+        **embedding_attributes(codec, next(iter(grids.values())), sources),
     }
     root = zarr.create_group(path, zarr_format=3, attributes=attributes)
     codec_bytes = np.frombuffer(codec.data, dtype=np.uint8)
     stored = root.create_group("codec", attributes={"id": codec.id, "sha256": codec.sha256, "format": "safetensors"})
     stored.create_array("file", data=codec_bytes, chunks=codec_bytes.shape, compressors=None, dimension_names=("byte",))
-    for name, geobox in zip(names, geoboxes, strict=True):
+    for name, geobox in grids.items():
         group = root.create_group(name, attributes=grid_attributes(geobox))
         _write_coordinates(group, geobox, windows, codec.steps)
         for array in ARRAYS:
@@ -65,7 +63,7 @@ def write_skeleton(
     with warnings.catch_warnings():
         # The shapes never change after this, so that one read of the metadata is safe; only its place is not standard yet.
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        for name in names:
+        for name in grids:
             zarr.consolidate_metadata(path, path=name)
         zarr.consolidate_metadata(path)
 

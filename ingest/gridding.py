@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from esd.grid import Region, aligned, pixel_size, same_crs, sub_geobox
 from .aoi import Area
 from .scene import Scene
 
-__all__ = ["NothingMetError", "choose_grid"]
+__all__ = ["NothingMetError", "bounds_on_pixels", "choose_grid", "tile_grid"]
 
 METRES_OF_A_DEGREE = 111_320
 ROUNDING = 1e-6
@@ -50,9 +51,7 @@ def choose_grid(
     Raises GridError if scenes do not fit, or the area meets none of them.
     """
     pixels = _pixels(scenes, crs, resolution)
-    fitting = [scene for scene in scenes if aligned(pixels, scene.geobox)]
-    if len(fitting) < len(scenes) and not reproject:
-        raise GridError(_misfit(scenes, pixels))
+    fitting = _fitting(scenes, pixels, reproject)
     reach = _union([_region_in(pixels, scene.geobox) for scene in fitting or scenes])
     if aoi is None:
         return sub_geobox(pixels, reach), None
@@ -61,6 +60,37 @@ def choose_grid(
     if met.size == 0:
         raise NothingMetError(f"area {str(aoi)!r} does not meet any scene; give an area where they lie")
     return sub_geobox(pixels, met), area
+
+
+def bounds_on_pixels(scenes: Sequence[Scene], *, aoi: str | Path | None, reproject: bool) -> Bounds:
+    """Return left, bottom, right, top of the grid that `choose_grid` chooses; in units of its CRS."""
+    return choose_grid(scenes, aoi=aoi, reproject=reproject)[0].boundingbox.bbox
+
+
+def tile_grid(
+    scenes: Sequence[Scene], bounds: Bounds, name: str, *, aoi: str | Path | None = None, reproject: bool = False
+) -> tuple[GeoBox, Area | None]:
+    """Return the pixels of the scenes that cover bounds, whole, and the area in their CRS outside of which they stay empty.
+
+    Raises GridError as `choose_grid`.
+    """
+    pixels = _pixels(scenes, None, None)
+    _fitting(scenes, pixels, reproject)
+    geobox = sub_geobox(pixels, _region_of_bounds(pixels, bounds))
+    if aoi is None:
+        return geobox, None
+    area = replace(Area.parse(aoi, _crs_of(pixels).to_wkt()), exact=True)
+    if not area.meets(geobox):
+        raise NothingMetError(f"area {str(aoi)!r} does not meet tile {name}; leave the tile out, or give another area")
+    return geobox, area
+
+
+def _fitting(scenes: Sequence[Scene], pixels: GeoBox, reproject: bool) -> list[Scene]:
+    """Return the scenes on the pixels. Raises GridError if others are there that may not be resampled."""
+    fitting = [scene for scene in scenes if aligned(pixels, scene.geobox)]
+    if len(fitting) < len(scenes) and not reproject:
+        raise GridError(_misfit(scenes, pixels))
+    return fitting
 
 
 def _crs_of(geobox: GeoBox) -> CRS:

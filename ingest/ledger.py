@@ -28,7 +28,7 @@ from .fingerprint import bytes_of, hash_of, stamp_of
 from .readers import Failure
 from .scene import Scene
 
-__all__ = ["ALL_FAILURES", "BlockRow", "Corner", "Ledger", "Run", "ledger_path"]
+__all__ = ["ALL_FAILURES", "SCENES_BY_GRID", "BlockRow", "Corner", "Ledger", "Run", "ledger_path"]
 
 _TABLES = """
 create table if not exists runs (run integer primary key, settings json, outline blob, "exact" boolean);
@@ -44,6 +44,12 @@ create table if not exists failures (run integer, source text, cause text);
 create table if not exists block_failures (grid text, "window" date, y0 integer, x0 integer, source text, cause text);
 """
 ALL_FAILURES = "select source, cause from failures union select source, cause from block_failures order by all"
+
+SCENES_BY_GRID = (
+    "select distinct id, bytes_in, json_extract_string(settings, '$.grid[0]') as crs, "
+    "json_extract_string(settings, '$.tile') as tile from scenes join runs using (run)"
+)
+"""Each scene of each grid once: what appends read again of the windows around counts no second time."""
 
 Settings = Mapping[str, object]
 Changed = Callable[[Callable[[], None]], None]
@@ -198,7 +204,7 @@ class Ledger:
             _, sha256, stamp = known[scene.id]
             now = _stamp(scene)
             if not sha256 or stamp != now:
-                sha256 = hash_of(scene)
+                sha256 = self._hash_in_another_run(scene, now) or hash_of(scene)
                 with self._transaction():
                     self._connection.execute(
                         "update scenes set size = ?, stamp = ?, sha256 = ? where run = ? and id = ?",
@@ -207,6 +213,12 @@ class Ledger:
             found[scene.id] = sha256
             told(scene)
         return found
+
+    def _hash_in_another_run(self, scene: Scene, stamp: str) -> str | None:
+        """Return the hash that was taken of the same files for another grid; None if there is none."""
+        place = [scene.id, str(scene.path.absolute()), stamp]
+        rows = self._rows("select sha256 from scenes where id = ? and path = ? and stamp = ? and sha256 is not null", *place)
+        return rows[0][0] if rows and stamp else None
 
     def blocks(self, grid: str) -> dict[Corner, BlockRow]:
         """Return the blocks that are written, by window, first row and first column."""
@@ -252,10 +264,11 @@ class Ledger:
             "select id, any_value(product || ' ' || platform), any_value(bytes_in), any_value(notes) "
             "from scenes group by id, acquired order by acquired, id"
         )
+        read = self._rows(f"select coalesce(sum(bytes_in), 0) from ({SCENES_BY_GRID})")[0][0]
         return {
             "sources": sorted({source for _, source, _, _ in rows}),
             "scenes": [name for name, _, _, _ in rows],
-            "bytes_in": sum(size for _, _, size, _ in rows),
+            "bytes_in": int(read),
             "notes": list(dict.fromkeys(note for *_, notes in rows for note in notes.split("\n") if note)),
         }
 

@@ -18,7 +18,7 @@ from odc.geo.geobox import GeoBox
 from threadpoolctl import threadpool_limits
 
 from esd.codec import Codec
-from esd.cube import Cube, open_cube, quantize_error
+from esd.cube import UNKNOWN_ERROR, Cube, open_cube, quantize_error
 from esd.dekad import step_counts
 from esd.engine.executors import Executor
 from esd.engine.stop import checkpoint
@@ -104,20 +104,21 @@ def run_ingest(
     """
     plans = (plan,) if isinstance(plan, IngestPlan) else tuple(plan)
     with ingest_session(plans, place_of(out), codec, resume=resume) as sessions:
-        report = _joined([carry_out(session, progress, executor) for session in sessions])
+        report = _joined(plans, [carry_out(session, progress, executor) for session in sessions])
     if not report.scenes:
         if sessions[0].created:
             discard(place_of(out))
-        tried = sum(len(one.scenes) for one in plans)
+        tried = len({scene.id for one in plans for scene in one.scenes})
         raise SceneError(f"none of the {tried} scenes can be read; the first: {report.failures[0].cause}")
     return report
 
 
-def _joined(reports: Sequence[IngestReport]) -> IngestReport:
-    """Return the reports of several grids of one cube as one."""
+def _joined(plans: Sequence[IngestPlan], reports: Sequence[IngestReport]) -> IngestReport:
+    """Return the reports of several grids of one cube as one; a scene that meets several of them counts once."""
+    failed = {failure.source for failure in reports[-1].failures}
     return replace(
         reports[-1],
-        scenes=sum(report.scenes for report in reports),
+        scenes=len({scene.id for plan in plans for scene in plan.scenes} - failed),
         notes=tuple(dict.fromkeys(note for report in reports for note in report.notes)),
         windows=tuple(sorted({window for report in reports for window in report.windows})),
         blocks=sum(report.blocks for report in reports),
@@ -128,16 +129,17 @@ def _joined(reports: Sequence[IngestReport]) -> IngestReport:
 
 
 def run_append(
-    plan: IngestPlan,
+    plan: IngestPlan | Sequence[IngestPlan],
     store: str | Place,
     progress: Progress | None = None,
     *,
     resume: bool = False,
     executor: Executor | None = None,
 ) -> IngestReport:
-    """Add the windows of a plan (see `append.plan_append`) to a store, by its own encoder; else as `run_ingest`."""
-    with append_session(plan, place_of(store), resume=resume) as session:
-        return carry_out(session, progress, executor)
+    """Add the windows of plans (see `append.plan_append`) to a store, by its own encoder; else as `run_ingest`."""
+    plans = (plan,) if isinstance(plan, IngestPlan) else tuple(plan)
+    with append_session(plans, place_of(store), resume=resume) as sessions:
+        return _joined(plans, [carry_out(session, progress, executor) for session in sessions])
 
 
 def carry_out(session: Session, progress: Progress | None, executor: Executor | None) -> IngestReport:
@@ -319,14 +321,16 @@ def _encode_block(
 ) -> Block:
     """Return codes and count [steps, y, x] and error [y, x] of a block; pixels not `inside` stay empty."""
     rows, columns = stack.shape
-    codes = np.empty((codec.steps, rows, columns), dtype=codec.code_dtype)
-    count, error = np.empty(codes.shape, dtype=np.uint8), np.empty(stack.shape, dtype=np.uint8)
+    codes = np.full((codec.steps, rows, columns), codec.fill, dtype=codec.code_dtype)
+    count, error = np.zeros(codes.shape, dtype=np.uint8), np.full(stack.shape, UNKNOWN_ERROR, dtype=np.uint8)
 
     def encode(strip: slice) -> None:
         dekads = stack.rows(strip)
         values, weights, given = dekads.values, dekads.weights, dekads.given
         if inside is not None:
             weights, given = weights * inside[strip], given * inside[strip]
+        if not given.any():  # outside of the scenes or of the area
+            return
         codes[:, strip] = codec.encode(values, given, refine)
         count[:, strip] = step_counts(weights, codec.steps)
         error[strip] = quantize_error(_rmse(codec.decode(codes[:, strip]), values, weights))

@@ -26,7 +26,7 @@ from .readers import Failure, find_scenes
 from .recipe import Recipe
 from .scene import Scene
 
-__all__ = ["IngestPlan", "Place", "Task", "plan_ingest", "plan_of_scenes", "scenes_in", "windows_of"]
+__all__ = ["IngestPlan", "Place", "Task", "fitted", "plan_ingest", "plan_of_scenes", "scenes_in", "windows_of"]
 
 BLOCK_SIZES = (512, 256)
 BYTES_OF_A_RAW_NUMBER = 2
@@ -82,11 +82,13 @@ class IngestPlan:
     area: Area | None
     block: int
     recipe: Recipe = AS_IT_IS
+    tile: str | None = None
+    """The name of a tile, where the cube has several grids in one coordinate system."""
 
     @property
     def grid(self) -> str:
         """The name of the cube's group that the plan writes."""
-        return grid_name(self.geobox)
+        return self.tile or grid_name(self.geobox)
 
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
@@ -138,7 +140,9 @@ class IngestPlan:
     def settings(self, encoder: str) -> dict[str, object]:
         """Return all that decides the cube's bytes beside the scenes, as plain values; a resumed ingest has to agree."""
         outline = self.area.outline.wkb if self.area else b""
+        tile = {} if self.tile is None else {"tile": self.tile}
         return {
+            **tile,
             "windows": [window.isoformat() for window in self.windows],
             "grid": [str(self.geobox.crs), list(self.geobox.shape), list(self.geobox.affine)[:6]],
             "area": hashlib.sha256(outline).hexdigest(),
@@ -207,10 +211,10 @@ def plan_of_scenes(
     _require_each_window(inside, windows, found)
     if recipe.brdf:
         require_sun(inside)
-    return _fit(IngestPlan(inside, failures, tuple(windows), geobox, area, BLOCK_SIZES[0], recipe), max_memory)
+    return fitted(IngestPlan(inside, failures, tuple(windows), geobox, area, BLOCK_SIZES[0], recipe), max_memory)
 
 
-def _fit(plan: IngestPlan, max_memory: int | None) -> IngestPlan:
+def fitted(plan: IngestPlan, max_memory: int | None) -> IngestPlan:
     """Return the plan with the largest blocks that fit into the memory allowed."""
     for block in BLOCK_SIZES:
         smaller = replace(plan, block=block)

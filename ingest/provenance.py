@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from esd.answering import pixel_at
 from esd.cube import Cube
 from esd.errors import CubeError, GridError, SceneError
-from esd.grid import Region, lonlat_to_pixels, region_of, sub_geobox
+from esd.grid import Region, sub_geobox
 
 from .readers import find_scenes, read_scene
 
@@ -69,13 +70,12 @@ def pixel_provenance(
     """Return the provenance of the block of a pixel, and which of its scenes were clear at the pixel itself.
 
     `paths` tells where scenes lie; a scene that is no longer there has `clear_here` None. Screening in time may still
-    have dropped an observation that was clear. Raises GridError for a point outside the cube, CubeError if the block is not
-    written or does not tell.
+    have dropped an observation that was clear. Of a cube of several grids the one tells that answers for the pixel in the
+    mosaic (`esd.mosaic`), unless `grid` names one. Raises GridError for a point outside the cube, CubeError if the block is
+    not written or does not tell.
     """
-    name = cube.grid(grid)
-    rows, columns = lonlat_to_pixels(cube.grids[name], [longitude], [latitude])
-    pixel = Region(int(rows[0]), int(rows[0]) + 1, int(columns[0]), int(columns[0]) + 1)
-    if pixel.intersect(region_of(cube.grids[name])).size == 0:
+    name, pixel = pixel_at(cube, window, longitude, latitude, grid)
+    if name is None:
         raise GridError(f"point {longitude},{latitude} is outside of {cube.path.name}; see esd info for its degrees")
     block = next(region for region in cube.blocks(name) if region.intersect(pixel).size)
     file = cube.provenance_file(name, window, block)

@@ -12,14 +12,15 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from esd.codec import Codec
 from esd.cube import Cube
 from esd.errors import CubeError, WindowError
-from esd.extend import add_windows, set_provenance
+from esd.extend import add_grids, add_windows, set_provenance
+from esd.grid import grid_name
 from esd.shards import remove_partial_files
 from esd.store_paths import ObjectPath, Place, remove_tree
 
@@ -62,7 +63,8 @@ class Session:
 def ingest_session(plans: Sequence[IngestPlan], out: Place, codec: Codec, *, resume: bool) -> Iterator[tuple[Session, ...]]:
     """Begin a store, or go on with one: a session for each plan, each of its own grid.
 
-    Raises CubeError if the store is there and `resume` is not set, or does not agree.
+    A store of tiles gets those that it lacks. Raises CubeError if the store is there and `resume` is not set, or does not
+    agree.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with write_lock(out) as lock:
@@ -73,19 +75,61 @@ def ingest_session(plans: Sequence[IngestPlan], out: Place, codec: Codec, *, res
         _require_ledger(out, created)
         if created:
             _remove_remains(out)
+        else:
+            plans = _joining(plans, Cube.open(out))
         require_space(plans, codec, out)
         with opened_ledger(out, lock) as ledger:
-            several = len(plans) > 1
+            several = len(plans) > 1 or plans[0].tile is not None
+            if not created and several:
+                _require_alike(plans[0], ledger, codec)
+                _add_tiles(plans, Cube.open(out))
+                _require_grids(plans, Cube.open(out))
             runs = [_run_of(plan, ledger, codec, several) for plan in plans]
             if created:
-                grids = [plan.geobox for plan in plans]
+                grids = {plan.grid: plan.geobox for plan in plans}
                 Cube.create(out, grids, _windows(plans), codec, plans[0].block, _provenance(plans))
             cube = Cube.open(out)
-            if set(cube.grids) != {plan.grid for plan in plans}:
-                now, then = (", ".join(sorted(names)) for names in ({plan.grid for plan in plans}, cube.grids))
-                raise CubeError(f"{out} has the grids {then}, the scenes given now have {now}; give the same to --resume")
+            _require_grids(plans, cube)
             yield tuple(_settled(plan, cube, ledger, run, created) for plan, run in zip(plans, runs, strict=True))
             remove_partial_files(cube.path)  # of workers that were lost meanwhile
+
+
+def _joining(plans: Sequence[IngestPlan], cube: Cube) -> Sequence[IngestPlan]:
+    """Return plans of tiles in the blocks of the store that they go into; other plans as they are."""
+    if plans[0].tile is None:
+        return plans
+    whole = [name for name, geobox in cube.grids.items() if name == grid_name(geobox)]
+    if whole:
+        raise CubeError(
+            f"{cube.path.name} has the grid {whole[0]}, which is no tile; give another --out, or leave out --tiles"
+        )
+    return [replace(plan, block=cube.block) for plan in plans]
+
+
+def _require_alike(plan: IngestPlan, ledger: Ledger, codec: Codec) -> None:
+    """Raise CubeError unless a plan is by the recipe and the encoder of what is in the store."""
+    settings = plan.settings(_encoder_of(codec))
+    for run in ledger.runs()[:1]:
+        ledger.check(run, {name: settings[name] for name in ("recipe", "encoder")})
+
+
+def _add_tiles(plans: Sequence[IngestPlan], cube: Cube) -> None:
+    """Give a store the tiles and windows of plans that it lacks, empty."""
+    new = {plan.grid: plan.geobox for plan in plans if plan.tile is not None and plan.grid not in cube.grids}
+    if new:
+        add_grids(add_windows(cube, _windows(plans)), new)
+
+
+def _require_grids(plans: Sequence[IngestPlan], cube: Cube) -> None:
+    """Raise CubeError unless a store has the grids of plans, and but for tiles no others."""
+    given = {plan.grid for plan in plans}
+    if not given <= set(cube.grids) or (plans[0].tile is None and given != set(cube.grids)):
+        now, then = (", ".join(sorted(names)) for names in (given, cube.grids))
+        raise CubeError(f"{cube.path} has the grids {then}, the scenes given now have {now}; give the same to --resume")
+
+
+def _encoder_of(codec: Codec) -> str:
+    return f"{codec.id} {codec.sha256[:16]}"
 
 
 def _windows(plans: Sequence[IngestPlan]) -> tuple[dt.date, ...]:
@@ -93,18 +137,23 @@ def _windows(plans: Sequence[IngestPlan]) -> tuple[dt.date, ...]:
 
 
 @contextmanager
-def append_session(plan: IngestPlan, store: Place, *, resume: bool) -> Iterator[Session]:
-    """Add windows to a store, or go on with adding them. Raises WindowError if it has them and `resume` is not set."""
+def append_session(plans: Sequence[IngestPlan], store: Place, *, resume: bool) -> Iterator[tuple[Session, ...]]:
+    """Add windows to a store, or go on with adding them: a session for each plan, each of its own grid.
+
+    Raises WindowError if the store has them and `resume` is not set.
+    """
     with write_lock(store) as lock:
         _require_ledger(store, not store.exists())
         cube = Cube.open(store)
-        there = [window for window in plan.windows if window in cube.windows]
+        windows = _windows(plans)
+        there = [window for window in windows if window in cube.windows]
         if there and not resume:
             raise WindowError(f"window {there[0]} is in {store.name} already; give --resume to go on with it")
-        require_space((plan,), cube.codec, store)
+        require_space(plans, cube.codec, store)
         with opened_ledger(store, lock) as ledger:
-            run = _run_of(plan, ledger, cube.codec)
-            yield _settled(plan, add_windows(cube, plan.windows), ledger, run, False)
+            runs = [_run_of(plan, ledger, cube.codec, len(cube.grids) > 1) for plan in plans]
+            grown = add_windows(cube, windows)
+            yield tuple(_settled(plan, grown, ledger, run, False) for plan, run in zip(plans, runs, strict=True))
             remove_partial_files(cube.path)  # of workers that were lost meanwhile
 
 
@@ -125,8 +174,8 @@ def _run_of(plan: IngestPlan, ledger: Ledger, codec: Codec, several: bool = Fals
 
     Of `several` grids in one cube each has a run of its own.
     """
-    settings: Mapping[str, Any] = plan.settings(f"{codec.id} {codec.sha256[:16]}")
-    runs = [run for run in ledger.runs() if not several or run.settings["grid"][0] == settings["grid"][0]]
+    settings: Mapping[str, Any] = plan.settings(_encoder_of(codec))
+    runs = [run for run in ledger.runs() if not several or _place_of(run.settings) == _place_of(settings)]
     for run in runs:
         if run.settings["windows"] == settings["windows"]:
             ledger.check(run, settings)
@@ -135,6 +184,11 @@ def _run_of(plan: IngestPlan, ledger: Ledger, codec: Codec, several: bool = Fals
     if known & {window.isoformat() for window in plan.windows}:
         ledger.check(runs[0], settings)
     return ledger.begin(settings, plan.area, [(scene, plan.scene_bytes[scene.id]) for scene in plan.scenes])
+
+
+def _place_of(settings: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return what tells the grids of one cube apart: tile and coordinate system."""
+    return settings.get("tile"), settings["grid"][0]
 
 
 def discard(out: Place) -> None:
@@ -181,7 +235,7 @@ def _provenance(plans: Sequence[IngestPlan]) -> dict[str, Any]:
     scenes = [scene for plan in plans for scene in plan.scenes]
     return {
         "sources": sorted({f"{scene.product} {scene.platform}" for scene in scenes}),
-        "scenes": [scene.id for scene in scenes],
+        "scenes": list(dict.fromkeys(scene.id for scene in scenes)),
         "bytes_in": sum(plan.bytes_in for plan in plans),
         "notes": list(dict.fromkeys(note for plan in plans for note in plan.notes)),
     }

@@ -16,7 +16,7 @@ from .readers import Failure, find_scenes
 from .recipe import Recipe
 from .scene import Scene
 
-__all__ = ["plan_zones"]
+__all__ = ["plan_zones", "scenes_by_zone", "zone_of"]
 
 
 def plan_zones(
@@ -36,7 +36,7 @@ def plan_zones(
     Raises SceneError, WindowError, GridError and MemoryLimitError as there.
     """
     found, failures = find_scenes(paths)
-    zones = _by_zone(found)
+    zones = scenes_by_zone(found)
     if not zones:
         raise SceneError("none of the scenes given is in a UTM zone; leave --zones out")
     windows = tuple(sorted(set(windows))) if windows else windows_of(found, start_month)
@@ -62,7 +62,13 @@ def _told_once(failures: tuple[Failure, ...], before: Sequence[IngestPlan]) -> t
     return () if before else failures
 
 
-def _by_zone(scenes: Sequence[Scene]) -> list[tuple[Scene, ...]]:
+def zone_of(scenes: Sequence[Scene]) -> str:
+    """Return the UTM zone of scenes of one zone and of none, such as "33N"."""
+    zones = (scene.geobox.crs.proj.utm_zone for scene in scenes if scene.geobox.crs is not None)
+    return next(str(zone) for zone in zones if zone is not None)
+
+
+def scenes_by_zone(scenes: Sequence[Scene]) -> list[tuple[Scene, ...]]:
     """Return the scenes of each UTM zone, west to east, north before south, each with those of no zone."""
     zones: dict[str, list[Scene]] = {}
     others = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ import shapely
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
+from esd.answering import answering, chunks_with_points
 from esd.codec import Codec
-from esd.cube import CHUNK, Cube
+from esd.cube import Cube
 from esd.dekad import BANDS, DEKADS, STEPS, dekad_dates
 from esd.errors import SpaceError, TableError
-from esd.grid import Region, lonlat_to_pixels, region_of
+from esd.grid import lonlat_to_pixels, region_of
 from esd.series import ENCODER, encoder_facts, step_columns
 
 __all__ = ["SPACES", "embedding_columns", "features_of", "read_points", "sample_cube"]
@@ -156,37 +157,36 @@ def read_points(path: str | Path) -> pd.DataFrame:
     return _with_places(reader(path), path.name)
 
 
-def _chunks_with_points(rows: Indices, columns: Indices, inside: npt.NDArray[np.bool_]) -> Iterator[tuple[Indices, Region]]:
-    """Yield, for each chunk that holds points, their positions and the smallest region around them."""
-    held = np.flatnonzero(inside)
-    if held.size == 0:
-        return
-    chunk = np.stack([rows[held], columns[held]]) // CHUNK
-    _, which = np.unique(chunk, axis=1, return_inverse=True)
-    which = which.reshape(-1)
-    order = np.argsort(which, kind="stable")
-    for part in np.split(held[order], np.flatnonzero(np.diff(which[order])) + 1):
-        y, x = rows[part], columns[part]
-        yield part, Region(int(y.min()), int(y.max()) + 1, int(x.min()), int(x.max()) + 1)
-
-
 def _gather(
-    cube: Cube, grid: str, window: dt.date, points: pd.DataFrame, with_counts: bool
+    cube: Cube, grid: str | None, window: dt.date, points: pd.DataFrame, with_counts: bool
 ) -> tuple[Codes, npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """Return codes and counts [steps, n] of the points in one window, and which of them lie inside of the grid."""
-    box = cube.grids[grid]
-    rows, columns = lonlat_to_pixels(box, points["longitude"], points["latitude"])
-    whole = region_of(box)
-    inside = (rows >= 0) & (rows < whole.y1) & (columns >= 0) & (columns < whole.x1)
+    """Return codes and counts [steps, n] of the points in one window, and which of them lie inside of the cube."""
     codec = cube.codec
     codes = np.full((codec.steps, len(points)), codec.fill, dtype=codec.code_dtype)
     counts = np.zeros(codes.shape, dtype=np.uint8)
-    for part, region in _chunks_with_points(rows, columns, inside):
-        y, x = rows[part] - region.y0, columns[part] - region.x0
-        codes[:, part] = cube.read("codes", grid, window, region)[:, y, x]
-        if with_counts:
-            counts[:, part] = cube.read("count", grid, window, region)[:, y, x]
+    rows, columns, groups = _places(cube, grid, window, points)
+    inside = np.zeros(len(points), dtype=bool)
+    for name, mine in groups:
+        inside |= mine
+        for part, region in chunks_with_points(rows, columns, mine):
+            y, x = rows[part] - region.y0, columns[part] - region.x0
+            codes[:, part] = cube.read("codes", name, window, region)[:, y, x]
+            if with_counts:
+                counts[:, part] = cube.read("count", name, window, region)[:, y, x]
     return codes, counts, inside
+
+
+def _places(
+    cube: Cube, grid: str | None, window: dt.date, points: pd.DataFrame
+) -> tuple[Indices, Indices, list[tuple[str, npt.NDArray[np.bool_]]]]:
+    """Return rows and columns of points, and which of them each grid answers: one that is named, else by the mosaic."""
+    if grid is None and len(cube.grids) > 1:
+        found = answering(cube, window, points["longitude"], points["latitude"])
+        return found.rows, found.columns, [(name, found.group == found.names.index(name)) for name, _ in found.by_group()]
+    name = cube.grid(grid)
+    rows, columns = lonlat_to_pixels(cube.grids[name], points["longitude"], points["latitude"])
+    whole = region_of(cube.grids[name])
+    return rows, columns, [(name, (rows >= 0) & (rows < whole.y1) & (columns >= 0) & (columns < whole.x1))]
 
 
 def _code_columns(codes: Codes, counts: npt.NDArray[np.uint8]) -> pd.DataFrame:
@@ -211,7 +211,7 @@ def _reflectance_rows(frame: pd.DataFrame, codes: Codes, codec: Codec, window: d
     return tidy.assign(**dict(zip(codec.bands, by_band, strict=True)))
 
 
-def _sample_window(cube: Cube, grid: str, window: dt.date, points: pd.DataFrame, space: str) -> pd.DataFrame:
+def _sample_window(cube: Cube, grid: str | None, window: dt.date, points: pd.DataFrame, space: str) -> pd.DataFrame:
     codes, counts, inside = _gather(cube, grid, window, points, with_counts=space == "codes")
     seen = (codes != cube.codec.fill).all(axis=0)
     status = np.where(~inside, "outside", np.where(seen, "valid", "nodata"))
@@ -237,6 +237,7 @@ def sample_cube(
     codes        one row a point and window: code_0, code_1, ... and count_0, ... for each step; `codec.fill` where not valid
     embedding    one row a point and window: step_00_e0, step_00_e1, ..., step slowest (float32, NaN where not valid)
     reflectance  one row a point and dekad: date (its middle), blue to swir2 (float32 0..1, NaN where not valid)
+    Of a cube of several grids each point is told by the one that answers in the mosaic (`esd.mosaic`), or by `grid`.
     Only chunks that hold points are read, each once a window. A result of codes can be written by `esd.series.write_table`
     and decoded later. Raises SpaceError for another space, TableError for unusable points.
     """
@@ -246,9 +247,8 @@ def sample_cube(
     taken = [column for column in RESERVED if column in placed.columns]
     if taken:
         raise TableError(f"the points have a column {', '.join(taken)}, which the sample writes itself; rename it")
-    name = cube.grid(grid)
     chosen = [cube.window(window) for window in windows] if windows is not None else list(cube.windows)
-    sampled = pd.concat([_sample_window(cube, name, window, placed, space) for window in chosen], ignore_index=True)
+    sampled = pd.concat([_sample_window(cube, grid, window, placed, space) for window in chosen], ignore_index=True)
     if space == "codes":
         sampled.attrs[ENCODER] = encoder_facts(cube.codec)
     return sampled

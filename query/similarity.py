@@ -18,11 +18,12 @@ import numpy.typing as npt
 import pandas as pd
 from pyproj import Transformer
 
+from esd.answering import own_pixels, pixel_at
 from esd.codec import other_encoder
 from esd.cube import Cube
 from esd.errors import EncoderError, ExpressionError, GridError, WindowError
 from esd.fsq import FSQ
-from esd.grid import GeoBox, Region, lonlat_to_pixels, region_of, sub_geobox
+from esd.grid import GeoBox, Region, sub_geobox
 from esd.image import Image, call
 
 __all__ = ["COLUMNS", "Query", "pixel_lonlat", "query_at", "similar", "similarity_image"]
@@ -81,16 +82,14 @@ class Query:
         return np.asarray(by_step @ fsq.codebook_with_fill.T.astype(np.float64))
 
 
-def _codes_at(cube: Cube, grid: str, window: dt.date, points: Sequence[tuple[float, float]]) -> Codes:
+def _codes_at(cube: Cube, grid: str | None, window: dt.date, points: Sequence[tuple[float, float]]) -> Codes:
     """Return the codes [steps, n] at points (longitude, latitude). Raises GridError outside, WindowError for no data."""
-    box = cube.grids[grid]
-    rows, columns = lonlat_to_pixels(box, [lon for lon, _ in points], [lat for _, lat in points])
     found = []
-    for (lon, lat), row, column in zip(points, rows, columns, strict=True):
-        pixel = Region(int(row), int(row) + 1, int(column), int(column) + 1)
-        if pixel.intersect(region_of(box)) != pixel:
+    for lon, lat in points:
+        name, pixel = pixel_at(cube, window, lon, lat, grid)
+        if name is None:
             raise GridError(f"point {lon},{lat} lies outside of {cube.path.name}; give longitude,latitude inside of it")
-        codes = cube.read("codes", grid, window, pixel).reshape(-1)
+        codes = cube.read("codes", name, window, pixel).reshape(-1)
         if (codes == cube.codec.fill).any():
             raise WindowError(f"point {lon},{lat} has no data in window {window}; take another point or window")
         found.append(codes)
@@ -111,9 +110,9 @@ def query_at(
     """
     if not points:
         raise ExpressionError("a query needs at least one point; give longitude,latitude")
-    name, start = cube.grid(grid), cube.window(window)
-    against = _codes_at(cube, name, start, negatives) if negatives else None
-    return Query.from_codes(_codes_at(cube, name, start, points), cube, against)
+    start = cube.window(window)
+    against = _codes_at(cube, grid, start, negatives) if negatives else None
+    return Query.from_codes(_codes_at(cube, grid, start, points), cube, against)
 
 
 def _same_encoder(cube: Cube, query: Query) -> None:
@@ -143,16 +142,17 @@ def _scores(
 
 @dataclass(frozen=True)
 class _Best:
-    """The best pixels so far, best first; of equal scores the earlier window, then row, then column comes first."""
+    """The best pixels so far, best first; of equal scores the earlier window, then grid, row and column come first."""
 
     score: npt.NDArray[np.float32]
     window: npt.NDArray[np.int64]
+    grid: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
     column: npt.NDArray[np.int64]
 
     @classmethod
     def of_block(
-        cls, score: npt.NDArray[np.float32], defined: npt.NDArray[np.bool_], window: int, region: Region, k: int
+        cls, score: npt.NDArray[np.float32], defined: npt.NDArray[np.bool_], window: int, grid: int, region: Region, k: int
     ) -> _Best:
         """Return the k best pixels of a block; of equal ones the first by row and column."""
         where = np.flatnonzero(defined)
@@ -163,16 +163,15 @@ class _Best:
             kept = np.concatenate([above, equal[: k - above.size]])
             where, values = where[kept], values[kept]
         row, column = np.divmod(where, region.shape[1])
-        return cls(values, np.full(values.size, window), row + region.y0, column + region.x0)
+        window_, grid_ = (np.full(values.size, number) for number in (window, grid))
+        return cls(values, window_, grid_, row + region.y0, column + region.x0)
 
     def merge(self, other: _Best, k: int) -> _Best:
         """Return the k best of both."""
-        score = np.concatenate([self.score, other.score])
-        window = np.concatenate([self.window, other.window])
-        row = np.concatenate([self.row, other.row])
-        column = np.concatenate([self.column, other.column])
-        order = np.lexsort((column, row, window, -score))[:k]
-        return _Best(score[order], window[order], row[order], column[order])
+        names = ("score", "window", "grid", "row", "column")
+        score, window, grid, row, column = (np.concatenate([getattr(self, n), getattr(other, n)]) for n in names)
+        order = np.lexsort((column, row, grid, window, -score))[:k]
+        return _Best(score[order], window[order], grid[order], row[order], column[order])
 
 
 def _block_mask(mask: Image | None, cube: Cube, grid: str, region: Region) -> npt.NDArray[np.bool_] | bool:
@@ -215,27 +214,55 @@ def similar(
     """Return the k pixels most similar to the query, best first; those of the query itself are among them.
 
     Searches all windows of the cube unless `windows` names some, the whole grid unless `region` (pixels) bounds it, and only
-    where `mask`, an image on the same grid, is valid and not zero. Columns: window, row, column, x, y (in the grid's CRS),
+    where `mask`, an image of the same place, is valid and not zero. Columns: window, row, column, x, y (in the grid's CRS),
     longitude, latitude (WGS 84) of the pixel's centre, score (cosine, -1..1). Equal scores are ordered by window, row,
-    column. Raises EncoderError for a query of another encoder.
+    column. Of a cube of several grids all are searched unless `grid` names one: each place once, by the grid that answers
+    for it (`esd.mosaic`); a column `grid` after `window` says which, and equal scores are ordered by it before row and
+    column. Raises EncoderError for a query of another encoder, GridError for a `region` of no named grid.
     """
     if k < 1:
         raise ExpressionError(f"k={k} must be at least 1")
     _same_encoder(cube, query)
-    name = cube.grid(grid)
+    several = grid is None and region is None and len(cube.grids) > 1
+    names = list(cube.grids) if several else [cube.grid(grid)]
     chosen = [cube.window(window) for window in windows] if windows is not None else list(cube.windows)
+    best = _search(cube, query, names, chosen, k, region, mask)
+    starts = np.array(chosen, dtype="datetime64[ms]")[best.window]
+    places = np.zeros((4, best.row.size))
+    for number, name in enumerate(names):
+        mine = best.grid == number
+        places[:, mine] = pixel_lonlat(cube.grids[name], best.row[mine], best.column[mine])
+    found = pd.DataFrame(dict(zip(COLUMNS, (starts, best.row, best.column, *places, best.score), strict=True)))
+    if several:
+        found.insert(1, "grid", np.array(names)[best.grid])
+    return found
+
+
+def _search(
+    cube: Cube,
+    query: Query,
+    names: Sequence[str],
+    windows: Sequence[dt.date],
+    k: int,
+    region: Region | None,
+    mask: Image | None,
+) -> _Best:
+    """Return the k best pixels of some grids, block by block; of several grids each pixel that is its grid's to answer."""
     fsq = cube.codec.fsq
     tables = query.tables(fsq)
     squares = (fsq.codebook_with_fill.astype(np.float64) ** 2).sum(axis=1)
     nothing = np.zeros(0, dtype=np.int64)
-    best = _Best(np.zeros(0, dtype=np.float32), nothing, nothing, nothing)
-    for part in _regions(cube, name, region):
-        allowed = _block_mask(mask, cube, name, part)
-        for index, window in enumerate(chosen):
-            score, defined = _scores(cube.read("codes", name, window, part), tables, squares, fsq.fill)
-            best = best.merge(_Best.of_block(score, defined & allowed, index, part, k), k)
-    x, y, longitude, latitude = pixel_lonlat(cube.grids[name], best.row, best.column)
-    starts = np.array(chosen, dtype="datetime64[ms]")[best.window]
-    return pd.DataFrame(
-        dict(zip(COLUMNS, (starts, best.row, best.column, x, y, longitude, latitude, best.score), strict=True))
-    )
+    best = _Best(np.zeros(0, dtype=np.float32), nothing, nothing, nothing, nothing)
+    for number, name in enumerate(names):
+        for part in _regions(cube, name, region):
+            allowed = _block_mask(mask, cube, name, part)
+            for index, window in enumerate(windows):
+                codes = cube.read("codes", name, window, part)
+                if (codes[0] == fsq.fill).all():  # most of a tile at the coast, or of one that an area was cut from
+                    continue
+                score, defined = _scores(codes, tables, squares, fsq.fill)
+                defined &= allowed
+                if len(names) > 1 and defined.any():
+                    defined &= own_pixels(cube, name, window, part)
+                best = best.merge(_Best.of_block(score, defined, index, number, part, k), k)
+    return best

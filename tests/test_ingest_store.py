@@ -112,7 +112,7 @@ def test_appending_keeps_to_the_recipe_and_fills_from_the_windows_around(years: 
     run_ingest(plan_ingest([years], recipe=recipe), at_once, codec)
     for out, given in ((grown, years), (alone, years / "2005")):
         run_ingest(plan_ingest([years / "2004"], recipe=recipe), out, codec)
-        plan = plan_append(out, [given])
+        (plan,) = plan_append(out, [given])
         assert plan.recipe == recipe
         run_append(plan, out)
     one, other = Cube.open(at_once), Cube.open(grown)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from cli_world import esd
 from code_cubes import cube_of
-from published_tiles import esd_numbers, write_esd
-from s3_world import BUCKET, FaultyProxy, address_of, needs_s3, objects_of, random_faults
+from published_tiles import UTM33, esd_numbers, grid_of, write_esd, write_raster
+from s3_world import BUCKET, FaultyProxy, address_of, needs_s3, objects_of, random_faults, s3_server
 from scene_files import GRID, flat, write_landsat_c2
 from stac_world import item_of
 
@@ -22,7 +22,7 @@ from esd.chunks import read_plain
 from esd.codec import Codec
 from esd.cube import Cube, open_cube
 from esd.errors import CubeError
-from esd.grid import region_of
+from esd.grid import geobox_from_bounds, region_of
 from esd.ingest.append import plan_append
 from esd.ingest.lease import CLOCK_SECONDS, Lease
 from esd.ingest.ledger import ledger_path
@@ -126,8 +126,15 @@ def test_published_tiles_are_imported_into_a_store(tmp_path: Path) -> None:
     tile = write_esd(tmp_path, esd_numbers(64, 70), 2004)
     assert esd("import", tile, f"s3://{BUCKET}/tiles.esd.zarr", "--json").document["windows"] == ["2004-01-01"]
     assert esd("import", tile, tmp_path / "tiles.esd.zarr").code == 0
+    west, north = grid_of(1, 1).affine.c, grid_of(1, 1).affine.f
+    beside = geobox_from_bounds(west + 1_500, north - 1_920, west + 3_600, north, UTM33, 30)
+    tile = write_raster(tmp_path / "SDC30_EBD_V001_33UXP_2004.tif", esd_numbers(64, 70, seed=2), beside)
+    for out in (f"s3://{BUCKET}/tiles.esd.zarr", tmp_path / "tiles.esd.zarr"):
+        outcome = esd("import", tile, out)
+        assert outcome.code == 0, outcome.err
     place = place_of(f"s3://{BUCKET}/tiles.esd.zarr")
     assert isinstance(place, ObjectPath)
+    assert sorted(Cube.open(place).grids) == ["33UWP", "33UXP"]
     assert objects_of(place) == files(tmp_path / "tiles.esd.zarr")
 
 

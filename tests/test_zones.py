@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import rasterio
 from cli_world import esd as run
 from random_codecs import random_codec
 from scene_files import write_landsat_c2
+from scipy.spatial import cKDTree
 
 import esd
 from esd.codec import Codec
 from esd.cube import Cube
-from esd.errors import CubeError, GridError
+from esd.errors import CubeError, GridError, WindowError
 from esd.grid import bounds_lonlat, geobox_from_bounds, region_of
 from esd.ingest.append import plan_append
-from esd.ingest.pipeline import run_ingest
+from esd.ingest.pipeline import run_append, run_ingest
 from esd.ingest.plan import plan_ingest
 from esd.ingest.verify import run_verify
 from esd.ingest.zones import plan_zones
+from esd.query.similarity import query_at, similar
 
 EDGE, LATITUDE = 18.0, 48.0
 """The edge of the zones 33 and 34."""
@@ -54,10 +60,10 @@ def land(geobox, season: float) -> np.ndarray:
     return np.stack([0.05 + (0.02 + 0.05 * band) * wave * season for band in range(6)])
 
 
-def write(folder: Path, geobox, month: int, season: float = 1.0) -> None:
+def write(folder: Path, geobox, month: int, season: float = 1.0, year: int = 2004) -> None:
     path_row = "190027" if geobox is WEST else "189027"
     zone = int(geobox.crs.proj.utm_zone[:2])
-    write_landsat_c2(folder, dt.date(2004, month, 11), land(geobox, season), geobox=geobox, zone=zone, path_row=path_row)
+    write_landsat_c2(folder, dt.date(year, month, 11), land(geobox, season), geobox=geobox, zone=zone, path_row=path_row)
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +145,66 @@ def test_every_tiling_gives_the_same_bytes(cube: Cube) -> None:
     assert count.values.max() > 0
 
 
+def test_similar_pixels_of_both_zones_are_found_once(cube: Cube) -> None:
+    """All pixels, ranked: no place comes twice, none is left out, and each is told as the mosaic shows it."""
+    point = (EDGE + 0.001, LATITUDE)
+    query = query_at(cube, [point], 2004)
+    hits = similar(cube, query, k=10**6, windows=[2004])
+    assert set(hits["grid"]) == set(cube.grids)
+    metres = np.stack([hits["longitude"] * 111_320 * np.cos(np.radians(LATITUDE)), hits["latitude"] * 111_200], axis=1)
+    tree = cKDTree(metres)
+    nearest = tree.query(metres, k=2)[0][:, 1]
+    assert nearest.min() > 14.9  # pixels of one zone are 30 m apart; at the edge none lies in a pixel of the other zone
+    for name, own in (("epsg32633", WEST), ("epsg32634", EAST)):
+        longitude, latitude = lonlat_of(own)
+        valid = cube.image(2004, name).compute().valid[0, 0]
+        places = np.stack([longitude * 111_320 * np.cos(np.radians(LATITUDE)), latitude * 111_200], axis=-1)[valid]
+        assert tree.query(places)[0].max() < 30 / np.sqrt(2) + 0.5  # each pixel's place is in a pixel that was found
+        mine = hits[hits["grid"] == name]
+        alone = similar(cube, query, 10**6, [2004], name).set_index(["row", "column"])["score"]
+        assert np.array_equal(alone.loc[list(zip(mine["row"], mine["column"], strict=True))], mine["score"])
+    assert hits["score"].is_monotonic_decreasing
+    here = np.hypot(hits["longitude"] - point[0], hits["latitude"] - point[1]).idxmin()
+    assert hits["score"][here] == hits["score"][0] == 1
+
+
+def test_classes_and_change_are_one_map_of_all_zones(cube: Cube, scenes: Path, tmp_path: Path) -> None:
+    longitude, latitude = lonlat_of(cube.whole_grid())
+    shown = cube.image(2004).embedding().compute()
+    kind = np.where(latitude > LATITUDE, "north", "south")
+    rows, columns = np.nonzero(shown.valid[0, 0])
+    chosen = np.random.default_rng(0).permutation(rows.size)[:80]
+    samples, out = tmp_path / "samples.csv", tmp_path / "classes.tif"
+    places = {"longitude": longitude[rows, columns][chosen], "latitude": latitude[rows, columns][chosen]}
+    pd.DataFrame({**places, "label": kind[rows, columns][chosen]}).to_csv(samples, index=False)
+    document = run("classify", cube.path, samples, "--window", 2004, "--out", out, "--no-report", "--json").document
+    assert (document["samples"], document["samples_left_out"]) == (80, 0)
+    with rasterio.open(out) as file:
+        assert file.shape == tuple(cube.whole_grid().shape)
+        assert np.array_equal(file.read(1) != 0, shown.valid[0, 0])
+    one = run("classify", cube.path, samples, "--grid", "epsg32634", "--out", out, "--no-report", "--json").document
+    assert sum(row["pixels"] for row in one["classes"]) == SIZE**2
+    grown = tmp_path / "grown.esd.zarr"
+    shutil.copytree(cube.path, grown)
+    shutil.copy(f"{cube.path}.ledger.duckdb", f"{grown}.ledger.duckdb")
+    later = tmp_path / "2005"
+    for geobox in (WEST, EAST):
+        write(later, geobox, 5, 1.4, year=2005)
+    run_append(plan_append(grown, [later]), grown)
+    changed = tmp_path / "change.tif"
+    assert run("change", grown, "--from", 2004, "--to", 2005, "--out", changed).code == 0
+    two = Cube.open(grown)
+    angle = two.image(2004).angle(two.image(2005)).compute()
+    with rasterio.open(changed) as file:
+        assert np.array_equal(file.read(1, masked=True).filled(0), np.where(angle.valid, angle.values, 0)[0, 0])
+    point = f"{EDGE + 0.001},{LATITUDE}"
+    told = [
+        run("info", cube.path, "--provenance", point, *words, "--json").document for words in ((), ("--grid", "epsg32633"))
+    ]
+    assert [one["grid"] for one in told] == ["epsg32634", "epsg32633"]
+    assert all(len(one["scenes"]) == 12 for one in told)
+
+
 def test_resuming_and_repairing_know_all_grids(scenes: Path, tmp_path: Path, codec: Codec) -> None:
     out = tmp_path / "r.esd.zarr"
     run_ingest(plan_zones([scenes]), out, codec)
@@ -151,8 +217,28 @@ def test_resuming_and_repairing_know_all_grids(scenes: Path, tmp_path: Path, cod
     assert {file: file.read_bytes() for file in files} == files
     with pytest.raises(CubeError, match=r"has the grids epsg32633, epsg32634, the scenes given now have epsg32633"):
         run_ingest(plan_zones([scenes])[:1], out, codec, resume=True)
-    with pytest.raises(GridError, match="cannot grow"):
-        plan_append(out, [scenes])
+
+
+def test_appending_to_zones_is_ingesting_later(scenes: Path, tmp_path: Path, codec: Codec) -> None:
+    """Each zone grows by its own scenes; one that has none of the year stays empty there, and can get them later."""
+    later = tmp_path / "2005"
+    for geobox in (WEST, EAST):
+        for month in (3, 7, 11):
+            write(later / str(geobox.crs.epsg), geobox, month, 1.1, year=2005)
+    grown, once = tmp_path / "grown.esd.zarr", tmp_path / "once.esd.zarr"
+    run_ingest(plan_zones([scenes]), grown, codec)
+    run_append(plan_append(grown, [later / "32634"]), grown)
+    assert not Cube.open(grown).image(2005, "epsg32633").compute().valid.any()
+    with pytest.raises(WindowError, match="--resume"):
+        run_append(plan_append(grown, [later / "32633"], [dt.date(2005, 1, 1)]), grown)
+    run_append(plan_append(grown, [later / "32633"], [dt.date(2005, 1, 1)]), grown, resume=True)
+    run_ingest(plan_zones([scenes, later]), once, codec)
+    one, other = Cube.open(once), Cube.open(grown)
+    for name, window in product(one.grids, one.windows):
+        for array in ("codes", "count", "error"):
+            read = [cube.read(array, name, window, region_of(cube.grids[name])) for cube in (one, other)]
+            assert np.array_equal(*read)
+    assert run_verify(grown).damaged == ()
 
 
 def test_the_command_line_across_zones(scenes: Path, tmp_path: Path, codec: Codec) -> None:

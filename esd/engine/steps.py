@@ -105,7 +105,8 @@ class StepTable:
         if not np.isfinite(largest).all():
             return False
         lowest = [min(_lowest_bit(terms[i]) for terms in every) for i in range(len(every[0]))]
-        return bool((largest < 2.0 ** (np.array(lowest) + PRECISION)).all())
+        with np.errstate(over="ignore"):  # terms that are all zero have no lowest bit, and any sum of them is exact
+            return bool((largest < 2.0 ** (np.array(lowest) + PRECISION)).all())
 
     @cached_property
     def low_dims(self) -> int:
