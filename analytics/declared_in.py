@@ -43,6 +43,7 @@ multivariate: covariance_matrix geometric_median
 objects: cost_from_bands cumulative_cost reduce_connected_components reduce_labels seed_grid
 periods: aggregate_period aggregate_temporal anomaly climatology filter_calendar filter_day_of_year lag
 periods: moving_window reduce_groups rename_times
+pictures: colormap hillshade_blend visualize
 pixel_clusters: gmeans_segment kmeans_segment
 rays: directional_distance directional_distance_on_grid hill_shadow hill_shadow_on_grid viewshed
 reducers: all any circular_mean circular_std circular_variance combine_reducers count_distinct count_every

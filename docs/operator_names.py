@@ -243,4 +243,9 @@ OTHERS = {
     "export_cog": "Image.to_geotiff",
     "export_zarr": "Image.to_zarr",
     "estimate": "Image.cost",
+    "thumbnail": "Image.thumbnail",
+    "compute_pixels": "Image.compute_pixels",
+    "animate": "ImageCollection.animate",
+    "export_vector": "FeatureCollection.export_vector",
+    "to_stac": "esd.stac.to_stac",
 }
