@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import (
     process_arrays,
     process_cubes,
+    process_neighborhoods,
     process_reducers,
     process_regrid,
     process_scalars,
@@ -19,6 +20,7 @@ __all__ = [
     "PROCESSES",
     "process_arrays",
     "process_cubes",
+    "process_neighborhoods",
     "process_reducers",
     "process_regrid",
     "process_scalars",
