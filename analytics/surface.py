@@ -56,7 +56,6 @@ def atmospheric_correct(
 
 @composite(
     "sensor",
-    openeo="ard_surface_reflectance",
     example="(image['red'] * 40000 + 5000).set(SPACECRAFT_ID='LANDSAT_8', SUN_ELEVATION=57.1, "
     "REFLECTANCE_MULT_BAND_4=0.00002, REFLECTANCE_ADD_BAND_4=-0.1).ard_surface_reflectance(nir < 0.2)",
 )

@@ -4,7 +4,13 @@ An operator, a reducer (`reducer first`), a process (`openEO process pi`), or a 
 one is looked up by `operators_status.py`, so that none is only claimed.
 """
 
-__all__ = ["OTHERS"]
+__all__ = ["OTHERS", "REASONS"]
+
+REASONS = {
+    "sar_backscatter": "no radar product is read",
+    "ard_backscatter": "no radar product is read",
+}
+"""Why rows are missing that are meant to be."""
 
 OTHERS = {
     "abs": "absolute",

@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from operator_names import OTHERS
+from operator_names import OTHERS, REASONS
 
 import esd
 from esd.analytics import CLUSTERERS, METHODS, accuracy, kernels
@@ -89,7 +89,8 @@ def page(rows: Iterable[Mapping[str, str]]) -> str:
         lines += ["", f"## {group}: {done} of {len(pairs)}", "", "| operator | here |", "|---|---|"]
         for row, found in pairs:
             star = " *" if row["table2_named"] == "true" else ""
-            lines.append(f"| {row['name']}{star} | {found or 'missing'} |")
+            missing = f"missing: {REASONS[row['name']]}" if row["name"] in REASONS else "missing"
+            lines.append(f"| {row['name']}{star} | {found or missing} |")
     return "\n".join([*lines, "", "\\* named in Table II", ""])
 
 

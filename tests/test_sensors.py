@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from sample_images import grid, mask
 
 import esd
-from esd.errors import BandError, ExpressionError, SceneError
+from esd.errors import BandError, ExpressionError, ProcessGraphError, SceneError
 from esd.image import Image
 from esd.ingest import landsat_properties
 
@@ -211,6 +212,17 @@ def test_what_dark_objects_cannot_tell_is_refused() -> None:
     ):
         with pytest.raises(ExpressionError):
             make()
+
+
+def test_openeos_process_is_the_operator() -> None:
+    image = scenes(2).select("red", "swir1")
+    node: dict[str, Any] = {"process_id": "atmospheric_correction", "result": True}
+    options = {"sun_zenith": 40.0, "dark": 2.0}
+    arguments = {"data": {"from_parameter": "it"}, "method": "dos2", "options": options}
+    found = esd.from_process_graph({"a": node | {"arguments": arguments}}, {"it": image})
+    assert np.array_equal(found.compute().values, image.atmospheric_correct("dos2", **options).compute().values)
+    with pytest.raises(ProcessGraphError, match="elevation"):
+        esd.from_process_graph({"a": node | {"arguments": {**arguments, "elevation_model": "dem"}}}, {"it": image})
 
 
 def test_surface_reflectance_is_its_steps(shared_data: Path) -> None:
