@@ -15,6 +15,7 @@ import numpy as np
 
 from .colors import write_whole
 from .errors import GridError, ProcessGraphError, SpaceError, WindowError
+from .remote import is_address
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -60,21 +61,23 @@ def to_stac(
 
     if isinstance(source, Cube):
         item = _of_cube(source)
-    elif Path(source).is_dir():
+    elif str(source).endswith(".zarr") or Path(source).is_dir():
         item = _of_cube(open_cube(source))
     else:
-        item = _of_geotiff(Path(source), image, start, end)
+        item = _of_geotiff(str(source), image, start, end)
     (asset,) = item["assets"].values()
     if path is not None:
-        asset["href"] = _relative(Path(asset["href"]), Path(path))
+        asset["href"] = _relative(asset["href"], Path(path))
         write_whole(Path(path), (json.dumps(item, indent=1) + "\n").encode())
     return item
 
 
-def _relative(data: Path, item: Path) -> str:
+def _relative(data: str, item: Path) -> str:
     """Return the address of the data for a reader of the item: relative where it lies in the item's folder."""
     folder = item.resolve().parent
-    return f"./{data.relative_to(folder).as_posix()}" if data.is_relative_to(folder) else str(data)
+    if is_address(data) or not Path(data).is_relative_to(folder):
+        return data
+    return f"./{Path(data).relative_to(folder).as_posix()}"
 
 
 def _item(name: str, boxes: Sequence[GeoBox], days: tuple[dt.date, dt.date], asset: Document, **properties: Any) -> Document:
@@ -130,7 +133,7 @@ def _band(name: str, dtype: Any, nodata: float | None, resolution: float) -> Doc
     return band | ({"eo:common_name": common} if common else {})
 
 
-def _of_geotiff(path: Path, image: Image | None, start: str | dt.date | None, end: str | dt.date | None) -> Document:
+def _of_geotiff(path: str, image: Image | None, start: str | dt.date | None, end: str | dt.date | None) -> Document:
     import rasterio
     from odc.geo.geobox import GeoBox
     from rasterio.errors import RasterioError
@@ -142,10 +145,11 @@ def _of_geotiff(path: Path, image: Image | None, start: str | dt.date | None, en
             names = [name or f"band_{place}" for place, name in enumerate(file.descriptions, start=1)]
             bands = [_band(name, kind, file.nodata, side) for name, kind in zip(names, file.dtypes, strict=True)]
     except RasterioError as error:
-        raise SpaceError(f"to_stac: {str(path)!r} is neither a cube nor a GeoTIFF; write one with to_geotiff") from error
-    asset = {"href": str(path.resolve()), "type": GEOTIFF, "roles": ["data"], "bands": bands}
+        raise SpaceError(f"to_stac: {path!r} is neither a cube nor a GeoTIFF; write one with to_geotiff") from error
+    href = path if is_address(path) else str(Path(path).resolve())
+    asset = {"href": href, "type": GEOTIFF, "roles": ["data"], "bands": bands}
     properties = _processing(image) if image is not None else {}
-    return _item(path.stem, [box], _days(image, start, end), asset, **_projection(box), **properties)
+    return _item(Path(path).stem, [box], _days(image, start, end), asset, **_projection(box), **properties)
 
 
 def _days(image: Image | None, start: str | dt.date | None, end: str | dt.date | None) -> tuple[dt.date, dt.date]:
