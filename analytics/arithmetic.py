@@ -1,8 +1,8 @@
 """Arithmetic per pixel: NumPy's functions under openEO's names.
 
 Bands are matched one to one, one band or one number serves all; dtypes promote as in NumPy; the result is valid where all
-inputs are. Exponential, logarithm, sine, cosine and power of float32 are computed in float64 and rounded once: NumPy's own
-are up to 3 ulp off, and differ between processors.
+inputs are. Exponential, logarithm, sine and cosine of floats are our own code, the same in both tiers: NumPy's are up to
+3 ulp off in float32, and differ between processors. A power of float32 is computed in float64 and rounded once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from esd.engine.elementary import elementary
 from esd.operator import primitive
 
 if TYPE_CHECKING:
@@ -80,22 +81,22 @@ def sqrt(a: Image) -> None:
     """Square root; NaN below zero."""
 
 
-@primitive("arithmetic", _rounded_once(np.exp), openeo="exp", emit="exp")
+@primitive("arithmetic", elementary("exp", np.exp), openeo="exp", emit="exp")
 def exp(a: Image) -> None:
     """e to the power of the image."""
 
 
-@primitive("arithmetic", _rounded_once(np.log), openeo="ln", emit="ln")
+@primitive("arithmetic", elementary("ln", np.log), openeo="ln", emit="ln")
 def ln(a: Image) -> None:
     """Natural logarithm; NaN below zero, minus infinity at zero."""
 
 
-@primitive("trigonometric", _rounded_once(np.sin), openeo="sin", emit="sin")
+@primitive("trigonometric", elementary("sin", np.sin), openeo="sin", emit="sin")
 def sin(a: Image) -> None:
     """Sine of an angle in radians."""
 
 
-@primitive("trigonometric", _rounded_once(np.cos), openeo="cos", emit="cos")
+@primitive("trigonometric", elementary("cos", np.cos), openeo="cos", emit="cos")
 def cos(a: Image) -> None:
     """Cosine of an angle in radians."""
 

@@ -12,6 +12,7 @@ bits: to_float32 to_float64 to_int16 to_int32 to_int64 to_int8 to_uint16 to_uint
 breaks: break_at ewma_at ewmacd structural_break
 ccdc: ccdc ccdc_segment continuous_at
 classify: classify classify_confidence classify_probabilities
+clouds: cloud_displacement_index simple_cloud_score simple_composite
 colors: db_to_linear hsv_to_rgb linear_to_db pansharpen rgb_to_hsv
 components: component_size connected_components distance_transform fill_holes remove_small
 composites: medoid mosaic quality_mosaic take_time
@@ -44,6 +45,7 @@ multivariate: covariance_matrix geometric_median
 objects: cost_from_bands cumulative_cost reduce_connected_components reduce_labels seed_grid
 periods: aggregate_period aggregate_temporal anomaly climatology filter_calendar filter_day_of_year lag
 periods: moving_window reduce_groups rename_times
+pictures: colormap hillshade_blend visualize
 pixel_clusters: gmeans_segment kmeans_segment
 rays: directional_distance directional_distance_on_grid hill_shadow hill_shadow_on_grid viewshed
 reducers: all any circular_mean circular_std circular_variance combine_reducers count_distinct count_every
@@ -58,6 +60,7 @@ scenes: getis_ord histogram_equalize histogram_match local_moran match_halves ov
 seasons: forma_trend harmonic_fit harmonics_at harmonics_on linear_trend phenology predict_harmonic season_at
 seasons: trend_at
 segments: felzenszwalb region_grow region_grow_on_bands snic watershed watershed_on_bands
+sensors: landsat_toa to_reflectance
 smoothing: savgol_time whittaker_time
 special: digamma erf erf_inv erfc erfc_inv gamma gammainc lanczos lgamma sigmoid trigamma
 speckle: frost_filter lee_filter refined_lee
@@ -66,6 +69,7 @@ spectra: spectral_gradient
 spectral: arvi awei bai bsi cig evi evi2 gndvi kndvi mndwi msavi nbr nbr2 ndbi ndmi ndsi ndvi ndwi nirv
 spectral: normalized_difference osavi savi
 spectral_regions: spectral_region
+surface: ard_surface_reflectance atmospheric_correct topographic_correct
 temporal: argmax argmin count first last max mean median min percentile sample_std std sum variance
 terrain: aspect aspect_on_grid curvature curvature_on_grid hillshade hillshade_on_grid roughness slope
 terrain: slope_on_grid tpi tri

@@ -95,8 +95,8 @@ def _true_rule(name: str, image: CubeType) -> CubeType:
     return value_type(image, BOOL)
 
 
-def _skeleton(values: Array, valid: Mask) -> tuple[Array, Mask]:
-    return scikit_image("skeletonize", "morphology").skeletonize(valid & (values != 0)), valid
+def _thinned(values: Array, valid: Mask, name: str, **options: Any) -> tuple[Array, Mask]:
+    return getattr(scikit_image(name, "morphology"), name)(valid & (values != 0), **options), valid
 
 
 @operator(
@@ -111,12 +111,7 @@ def skeletonize(image: Scene) -> Whole:
 
     Valid where the image is. What is not valid belongs to no patch. Source: Zhang and Suen (1984).
     """
-    return each_plane(image, BOOL, _skeleton)
-
-
-def _axis(values: Array, valid: Mask) -> tuple[Array, Mask]:
-    morphology = scikit_image("medial_axis", "morphology")
-    return morphology.medial_axis(valid & (values != 0), rng=0), valid
+    return each_plane(image, BOOL, partial(_thinned, name="skeletonize"))
 
 
 @operator(
@@ -131,4 +126,4 @@ def medial_axis(image: Scene) -> Whole:
 
     Valid where the image is; what is not valid belongs to no patch. Ties are broken by a fixed seed. Source: Blum (1967).
     """
-    return each_plane(image, BOOL, _axis)
+    return each_plane(image, BOOL, partial(_thinned, name="medial_axis", rng=0))

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from esd.block import Block
-from esd.engine.scene import Scene, Whole
+from esd.engine.scene import Planes, Scene, Whole, read_scene
 from esd.errors import ExpressionError
 from esd.grid import Region
 from esd.image import Image, call, composite
@@ -32,34 +32,6 @@ Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 FLOAT = np.dtype(np.float32)
 DOUBLE = np.dtype(np.float64)
-
-
-@dataclass(frozen=True)
-class Planes(Whole):
-    """A whole result in memory: values [time, band, y, x] and where they are valid."""
-
-    values: Array
-    valid: Mask
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of values and validity."""
-        return int(self.values.nbytes + self.valid.nbytes)
-
-    def crop(self, region: Region) -> Block:
-        """Return a region of the result."""
-        return Block(self.values[(..., *region.slices)], self.valid[(..., *region.slices)])
-
-
-def read_scene(scene: Scene, dtype: npt.DTypeLike | None = None) -> tuple[Array, Mask]:
-    """Return the whole image [time, band, y, x], 0 where it is not valid, and where it is."""
-    values = np.zeros(scene.shape, dtype=scene.type.dtype if dtype is None else dtype)
-    valid = np.zeros(scene.shape, dtype=bool)
-    for region, block in scene.tiles():
-        inside = (..., *region.slices)
-        valid[inside] = block.full_valid
-        values[inside] = np.where(block.full_valid, block.values, 0)
-    return values, valid
 
 
 def scene_work(each: int, once: int) -> Callable[..., int]:

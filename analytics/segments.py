@@ -148,17 +148,17 @@ def _watershed(bands: Array, usable: Mask, connectivity: int) -> Array:
     return np.asarray(found)
 
 
-def _flood_rule(image: CubeType, *, connectivity: int) -> CubeType:
+def _pair_rule(name: str, image: CubeType, *, connectivity: int) -> CubeType:
     if connectivity not in (4, 8):
-        raise ExpressionError(f"watershed: connectivity={connectivity} is neither 4 nor 8")
-    check_pair("watershed", image)
+        raise ExpressionError(f"{name}: connectivity={connectivity} is neither 4 nor 8")
+    check_pair(name, image)
     return _segments_type(image)
 
 
 @operator(
     "objects",
     Tile.GLOBAL,
-    _flood_rule,
+    partial(_pair_rule, "watershed"),
     work=scene_work(3, 4),
     example='image["nir", "red"].max().to_float64().watershed_on_bands(8)',
 )
@@ -205,10 +205,9 @@ def _region_grow(bands: Array, usable: Mask, tolerance: float, connectivity: int
 
 
 def _grow_rule(image: CubeType, *, tolerance: float, connectivity: int) -> CubeType:
-    if not 0 <= tolerance < math.inf or connectivity not in (4, 8):
-        raise ExpressionError(f"region_grow: tolerance={tolerance:g} must be 0 or more, connectivity={connectivity} 4 or 8")
-    check_pair("region_grow", image)
-    return _segments_type(image)
+    if not 0 <= tolerance < math.inf:
+        raise ExpressionError(f"region_grow: tolerance={tolerance:g} must be 0 or more")
+    return _pair_rule("region_grow", image, connectivity=connectivity)
 
 
 @operator(

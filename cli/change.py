@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
+from esd.colors import Ramp, colorize, limits, write_png
 from esd.errors import GridError
 
 from .arguments import Aoi, CubePath, Grid, MaxMemory, area_of, bytes_of, output, part_of
-from .colors import Ramp, colorize, limits, write_png
 from .console import AsJson, emit, facts, number, verb
 from .progress import bar
 from .rasters import Target, write_map

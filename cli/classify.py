@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
+from esd.colors import class_colors
 from esd.errors import TableError
 
 from .arguments import Aoi, CubePath, Grid, MaxMemory, Window, area_of, bytes_of, one_window, output, part_of
-from .colors import class_colors
 from .console import AsJson, count, emit, listing, note, verb
 from .holdout import held_out_accuracy
 from .progress import bar

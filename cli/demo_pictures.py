@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .colors import true_color
+from esd.colors import true_color
+
 from .tour import Tour
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from esd.colors import true_color, write_png
+
 from . import demo_truth
 from .change import change_document
 from .classify import classify_document
-from .colors import true_color, write_png
 from .compute import compute_document
 from .export import export_document
 from .info import info_document

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from esd.errors import BandError
+from esd.colors import paint, write_png
 from esd.grid import aligned
-
-from .colors import colorize, paint_classes, ramp_of, true_color, write_png
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -161,18 +159,10 @@ def preview(path: Path, png: Path) -> Path:
     import rasterio
 
     with rasterio.open(path) as file:
-        if file.count not in (1, 3):
-            raise BandError(f"--png needs one or three bands, the result has {file.count}; add .median() or select(...)")
         step = max(1, math.ceil(max(file.shape) / PREVIEW_PIXELS))
         shape = (file.count, math.ceil(file.height / step), math.ceil(file.width / step))
         values = file.read(out_shape=shape, masked=True)
         valid = np.asarray(~np.ma.getmaskarray(values).any(axis=0))
-        paletted, name = file.colorinterp[0].name == "palette", file.descriptions[0] or ""
-        colors = file.colormap(1) if paletted else {}
-    if paletted:
-        pixels = paint_classes(np.where(valid, values.data[0], 0), {**colors, 0: (0, 0, 0, 0)})
-    elif len(values) == 3:
-        pixels = true_color(values.data[0], values.data[1], values.data[2], valid)
-    else:
-        pixels = colorize(values.data[0], valid, ramp_of(name))
-    return write_png(png, pixels)
+        colors = file.colormap(1) if file.colorinterp[0].name == "palette" else None
+        names = [name or "" for name in file.descriptions]
+    return write_png(png, paint(values.data, valid, names, colors))

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from .colors import Ramp
+from esd.colors import Ramp
 
 __all__ = ["address", "bars", "chart", "commands", "compare", "legend", "map_figure", "percent", "stat", "table", "two"]
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from esd.colors import Ramp, class_colors, limits, ramp_of
+
 from .change import painted_ramp
-from .colors import Ramp, class_colors, limits, ramp_of
 from .console import size
 from .report_parts import address, bars, chart, commands, compare, legend, map_figure, percent, table, two
 from .tour import Tour

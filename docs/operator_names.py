@@ -247,9 +247,16 @@ OTHERS = {
     "export_cog": "Image.to_geotiff",
     "export_zarr": "Image.to_zarr",
     "estimate": "Image.cost",
+    "thumbnail": "Image.thumbnail",
+    "compute_pixels": "Image.compute_pixels",
+    "animate": "ImageCollection.animate",
+    "export_vector": "FeatureCollection.export_vector",
+    "to_stac": "esd.stac.to_stac",
 }
 
 NOT_HERE = {
+    "sar_backscatter": "no radar product is read",
+    "ard_backscatter": "no radar product is read",
     "segment_instance": "its result is polygons of a network with outputs of its own form; `predict` gives the masks of one",
     "detect": "its result is boxes of a network with outputs of its own form, and is no image",
     "segment_prompt": "needs two networks and a person who points; `predict` runs the encoder of one",

@@ -144,7 +144,7 @@ def kin(problems: Problems) -> dict[str, list[Entry]]:
     """Return what is called and is not an operator, by the title of its page."""
     return {
         "reducers by name": [_reducer(one, problems) for one in REDUCERS.values()],
-        "image": _members(Image, "Image", "image", examples=False),
+        "image": _members(Image, "Image"),
         "image collection": _members(ImageCollection, "ImageCollection", "collection"),
         "feature collection": _members(esd.FeatureCollection, "FeatureCollection", "fields"),
         "rasters": [*_functions(rasters, ["load_image"]), *_functions(stored, ["from_zarr"])],
@@ -208,14 +208,15 @@ def _trained(method: str, problems: Problems) -> Entry:
     return Entry(method, f"{train}(features, ..., '{method}')", doc, (), problems.try_(run))
 
 
-def _members(kind: type, title: str, receiver: str, examples: bool = True) -> list[Entry]:
+def _members(kind: type, title: str, receiver: str = "") -> list[Entry]:
+    """Return the methods and properties of a class; without a `receiver` only known examples of them are shown."""
     found = []
     for name, member in inspect.getmembers(kind):
         if name.startswith("_") or not (inspect.isfunction(member) or isinstance(member, property)):
             continue
         doc = inspect.getdoc(member) or ""
         call = f"{title}.{name}" if isinstance(member, property) else signature_of(member, f"{title}.{name}")
-        example = made.of_class(title, receiver, name, member) if examples else None
+        example = made.of_class(title, receiver, name, member)
         found.append(Entry(f"{title}.{name}", call, doc, (), example))
     return found
 

@@ -194,8 +194,10 @@ def of_function(name: str, function: Callable[..., Any]) -> Example | None:
 
 
 def of_class(kind: str, receiver: str, name: str, member: Any) -> Example | None:
-    """Return the example of a method or property of a class."""
+    """Return the example of a method or property of a class; without a receiver only one of OF_METHODS."""
     known = OF_METHODS.get(f"{kind}.{name}")
+    if not receiver:
+        return _tried([known])
     if isinstance(member, property):
         return _tried([known, f"{receiver}.{name}"])
     return _tried([known, _guessed(f"{receiver}.{name}", member, skip=1)])

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 
 import esd
-from esd.cli.colors import Ramp, colorize
+from esd.colors import Ramp, colorize
 from esd.dekad import BANDS
 from esd.image import Image
 from esd.ingest.simulate import SceneSimulator

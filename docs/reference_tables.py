@@ -205,5 +205,42 @@ OF_METHODS: dict[str, str] = {
     "vectorize": "vectorize(classes)",
     "kernel_rotate": "kernel_rotate(kernel_sobel())",
     "kernel_add": "kernel_add(kernel_plus(1), kernel_square(1))",
+    "FeatureCollection.filter_list_contains": "fields.map(lambda frame: frame.assign(grown=[['wheat', 'rye'], ['maize']]))"
+    ".filter_list_contains('grown', 'rye')",
+    "classify_features": "classify_features(fields, train_regressor(np.arange(1.0, 5.0)[:, None], [1.0, 2.0, 3.0, 4.0], "
+    "'linear', space='value'), ['tons'])",
+    "decision_tree": "before.classify(decision_tree('1) root 9 9 x\\n  2) nir< 0.1 9 0 water *\\n  3) nir>=0.1 9 0 land *', "
+    "before.band_names()))",
+    "decision_tree_ensemble": "decision_tree_ensemble(['1) root 9 9 x\\n  2) nir< 0.1 9 0 water *\\n"
+    "  3) nir>=0.1 9 0 land *'] * 3, before.band_names()).classes",
+    "detect_change": "detect_change(*(cube.image(year).reproject_to(nir.type.grid.zoom_out(1 / 8)) "
+    "for year in (2004, 2005)), 0.2).threshold",
+    "few_shot_report": "few_shot_report({'all': np.tile(samples, (8, 1))}, labels * 8, np.arange(240.0), "
+    "np.zeros(240), 2, 2)",
+    "get_region": "get_region(nir, (14.9999, 45.1535, 15.0003, 45.1540))",
+    "Image.band_names": "image.band_names()",
+    "Image.band_types": "nir.band_types()",
+    "Image.bounds": "nir.bounds()",
+    "Image.compute": "nir.compute().values[0, 0]",
+    "Image.compute_pixels": "before.compute_pixels()['red']",
+    "Image.copy_properties": "nir.copy_properties(collection.images[1]).to_dictionary()",
+    "Image.cost": "nir.cost(probe=False)",
+    "Image.date": "before.date()",
+    "Image.decoded_by": "coded.decoded_by('full')['nir'].max()",
+    "Image.expression": "after.expression('2.5 * (nir - red) / (nir + L)', L=0.5)",
+    "Image.geometry": "nir.geometry().geom_type",
+    "Image.get": "collection.images[0].get('cloud')",
+    "Image.link_collection": "nir.set(sensor='TM').link_collection(collection, ['red'], 'sensor')",
+    "Image.metadata_band": "collection.images[1].metadata_band('cloud')",
+    "Image.nominal_scale": "nir.nominal_scale()",
+    "Image.projection": "nir.projection().to_epsg()",
+    "Image.property_names": "collection.images[0].property_names()",
+    "Image.reproject_like": "nir.reproject_like(dem)",
+    "Image.set": "nir.set(cloud=3).to_dictionary()",
+    "Image.tile": "nir.tile(17, 70999, 47000, 4).values.shape",
+    "Image.thumbnail": "after.visualize(('red', 'green', 'blue'), 0.0, 0.4).thumbnail(60)[1:4]",
+    "Image.to_dictionary": "collection.images[0].to_dictionary()",
+    "Image.to_process_graph": "list(coded.embedding().max().to_process_graph()['process_graph'])",
+    "Image.to_xarray": "nir.to_xarray().dims",
 }
 """Examples of methods and functions whose arguments do not follow from their names."""

@@ -26,8 +26,9 @@ from .vector import FeatureCollection, features
 if _TYPE_CHECKING:
     from .process_graph import from_process_graph
     from .published import Tile, open_tile
+    from .stac import to_stac
 
-_HOME = {"Tile": "published", "from_process_graph": "process_graph", "open_tile": "published"}
+_HOME = {"Tile": "published", "from_process_graph": "process_graph", "open_tile": "published", "to_stac": "stac"}
 """What few programs need, and the module that is imported for it when it is asked for."""
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "open_tile",
     "operators",
     "parse",
+    "to_stac",
     "udf_aggregate",
     "udf_focal",
     "udf_pixel",

@@ -7,6 +7,8 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from .errors import BandError, ExpressionError, WindowError
 from .image import Image, call
@@ -160,6 +162,25 @@ class ImageCollection(Placed, ImageTable):
     def reduce(self, reducer: str) -> Image:
         """Reduce all times of all images to one by a named reducer."""
         return call("reduce", self.stack(), reducer)
+
+    def animate(
+        self,
+        path: str | Path,
+        dimensions: int | tuple[int, int] = 256,
+        fps: float = 2.0,
+        region: tuple[float, float, float, float] | None = None,
+        **options: Any,
+    ) -> Path:
+        """Write all times of all images as a film, a frame each: GIF or animated PNG (.gif, .png, .apng). Returns its path.
+
+        Frames are painted as by `Image.thumbnail`, one band with the same colours for the same numbers in all of them, and
+        shown `fps` a second, again and again; equal frames one after the other become one, shown as long. A GIF has 256
+        colours. Written whole or not at all; all frames, 1000 at most, are held in memory. Raises ExpressionError for
+        another ending, or frames of different shapes.
+        """
+        from .pictures import animate
+
+        return animate(self.images, path, dimensions, fps, region, **options)
 
     def __getattr__(self, name: str) -> Callable[..., Image]:
         from .operator import get_operator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,6 +85,17 @@ class FeatureTable:
     def compute(self) -> gpd.GeoDataFrame:
         """Read the data and take all steps."""
         raise NotImplementedError
+
+    def export_vector(self, path: str | Path) -> Path:
+        """Compute the features and write them: .geojson, .json, .gpkg, .fgb, .parquet or .geoparquet. Returns the path.
+
+        GeoJSON is put into WGS 84 with seven decimals, as RFC 7946 asks for; the others keep the coordinate system, and the
+        geometries as they are. Missing geometries are kept; the index is not written. Written whole or not at all. Raises
+        TableError where the file is there already, for another ending, or a property that the format cannot hold.
+        """
+        from .vector_files import write_vector
+
+        return write_vector(self.compute(), Path(path))
 
     def to_list(self, count: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
         """Return up to `count` features from position `offset` on, each a dictionary of its properties and geometry."""

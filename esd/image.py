@@ -315,6 +315,33 @@ class Image(Described, OperatorMethods):
 
         return tile(self, z, x, y, size, **options)
 
+    def thumbnail(
+        self,
+        dimensions: int | tuple[int, int] = 512,
+        region: tuple[float, float, float, float] | None = None,
+        path: str | Path | None = None,
+        **options: Any,
+    ) -> bytes:
+        """Compute a picture of one time, the bytes of a PNG, transparent where not valid; written to `path` too.
+
+        `dimensions` is the longer side, or width and height, 1 to 4096 pixels; `region` west, south, east and north in
+        degrees. Three uint8 bands, as `visualize` gives, are colours; three others reflectance; one is painted by its name.
+        Options are those of `compute`. Raises BandError for other bands, ExpressionError for several times.
+        """
+        from .pictures import thumbnail
+
+        return thumbnail(self, dimensions, region, path, **options)
+
+    def compute_pixels(self, grid: GeoBox | Mapping[str, Any] | None = None, **options: Any) -> np.ma.MaskedArray[Any, Any]:
+        """Compute the image on a grid, as a masked array [y, x] ([time, y, x] of several times) with a field for each band.
+
+        `grid` is a GeoBox, all of which is filled, or Earth Engine's dimensions, affineTransform and crsCode. Each band has
+        a mask of its own, and 0 beneath. Options are those of `compute`.
+        """
+        from .pictures import compute_pixels
+
+        return compute_pixels(self, grid, **options)
+
     def to_xarray(self, geobox: GeoBox | None = None, **options: Any) -> xr.DataArray:
         """Compute the image as an xarray DataArray (time, band, y, x); NaN where a float is not valid."""
         return self.compute(geobox, **options).to_xarray()

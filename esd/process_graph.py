@@ -209,7 +209,9 @@ def _run_nodes(context: Context, nodes: Any, scope: Mapping[str, Any]) -> Any:
             results[name] = _run_process(context, node["process_id"], node.get("namespace"), arguments)
         except EsdError as error:
             code = error.code if isinstance(error, ProcessGraphError) else "ProcessGraphInvalid"
-            raise ProcessGraphError(f"node {name!r} ({node['process_id']}): {error}", code) from error
+            # one line, whatever value it names
+            reason = " ".join(str(error).split())
+            raise ProcessGraphError(f"node {name!r} ({node['process_id']}): {reason}", code) from error
         except RecursionError as error:
             raise ProcessGraphError(f"node {name!r} ({node['process_id']}): its arguments are nested too deep") from error
         except _MISFITS as error:

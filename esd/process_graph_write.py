@@ -192,6 +192,24 @@ def _as_filter(writer: _Writer, expr: Expr) -> Node | None:
     return {"process_id": "filter_temporal", "arguments": {"data": data, "extent": [expr.args["start"], expr.args["end"]]}}
 
 
+def _as_neighborhood(writer: _Writer, expr: Expr) -> Node | None:
+    """A process on pieces, which came from a graph and goes back to it."""
+    if expr.op != "apply_pieces":
+        return None
+    pieces = expr.args["neighborhood"]
+    if pieces.foreign:
+        raise ProcessGraphError(
+            f"the process of apply_neighborhood needs {pieces.foreign[0]!r} from outside; give it context"
+        )
+    lengths = [
+        [{"dimension": name, "value": value, "unit": "px"} for name, value in zip(("y", "x"), expr.args[what], strict=True)]
+        for what in ("size", "overlap")
+    ]
+    arguments: Node = {"data": writer.reference(expr.src[0]), "process": {"process_graph": pieces.process.nodes}}
+    arguments |= {"size": lengths[0], "overlap": lengths[1], "context": pieces.context}
+    return {"process_id": "apply_neighborhood", "arguments": arguments}
+
+
 def _as_operator(writer: _Writer, expr: Expr) -> Node:
     """An operator by its own name."""
     declared = get_operator(expr.op)
@@ -210,5 +228,12 @@ def _inputs(writer: _Writer, declared: Operator, expr: Expr) -> Node:
     return {names[0]: references} if declared.variadic else dict(zip(names, references, strict=True))
 
 
-_FORMS: tuple[Callable[[_Writer, Expr], Node | None], ...] = (_as_apply, _as_merge, _as_reduction, _as_filter, _as_operator)
+_FORMS: tuple[Callable[[_Writer, Expr], Node | None], ...] = (
+    _as_apply,
+    _as_merge,
+    _as_reduction,
+    _as_filter,
+    _as_neighborhood,
+    _as_operator,
+)
 """How a node may be written, the first one that fits."""

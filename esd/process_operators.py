@@ -34,7 +34,7 @@ def run_operator(graph: Context, name: str, arguments: Mapping[str, Any]) -> Any
         _check_collection(graph, arguments.get("cube"))
     positional: list[Any] = []
     named: dict[str, Any] = {}
-    known = declared.signature.parameters
+    known, left_out = declared.signature.parameters, False
     for key in arguments:
         if key not in known:
             raise ProcessGraphError(f"there is no argument {key!r}; usage {declared.call}")
@@ -42,11 +42,12 @@ def run_operator(graph: Context, name: str, arguments: Mapping[str, Any]) -> Any
         if key not in arguments:
             if parameter.kind is not parameter.VAR_POSITIONAL and parameter.default is parameter.empty:
                 raise ProcessGraphError(f"the argument {key!r} is missing; usage {declared.call}", "ProcessParameterMissing")
+            left_out = True
             continue
         value = _argument(arguments[key], is_input(declared, key))
         if parameter.kind is parameter.VAR_POSITIONAL:
             positional.extend(value if isinstance(value, tuple) else (value,))
-        elif parameter.kind is parameter.KEYWORD_ONLY or len(named):
+        elif parameter.kind is parameter.KEYWORD_ONLY or left_out:
             named[key] = value
         else:
             positional.append(value)

@@ -107,7 +107,8 @@ def _date_shift(_graph: Context, date: Any, value: Any, unit: Any) -> str | None
         return None
     if not isinstance(value, int) or (unit not in SECONDS and unit not in MONTHS):
         known = ", ".join([*SECONDS, *MONTHS])
-        raise ProcessGraphError(f"date_shift: value={value!r} must be whole, and unit={unit!r} one of {known}")
+        asked = f"value={str(value)[:40]!r} must be whole, and unit={str(unit)[:40]!r}"
+        raise ProcessGraphError(f"date_shift: {asked} one of {known}")
     moment = instant(date)
     if unit in SECONDS:
         return _spelled_like(moment + dt.timedelta(seconds=value * SECONDS[unit]), date)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .image import Image
     from .space import CubeType
 
-__all__ = ["Described", "Placed", "properties_of"]
+__all__ = ["Described", "Placed", "footprint", "properties_of"]
 
 _KNOWN: WeakKeyDictionary[Expr, dict[str, Any]] = WeakKeyDictionary()
 OUTLINE_POINTS = 21
@@ -54,7 +54,7 @@ def _of_node(node: Expr, inputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {name: value for name, value in joined.items() if value is not None}
 
 
-def _footprint(grid: GeoBox | None, name: str) -> Any:
+def footprint(grid: GeoBox | None, name: str) -> Any:
     """Return the outline of a grid as a shapely polygon in WGS 84 degrees."""
     import shapely
 
@@ -162,7 +162,7 @@ class Described:
 
     def geometry(self) -> Any:
         """Return the footprint as a shapely polygon in WGS 84 degrees. Raises GridError for an image without a place."""
-        return _footprint(self.type.grid, "geometry")
+        return footprint(self.type.grid, "geometry")
 
     def bounds(self) -> tuple[float, float, float, float]:
         """Return west, south, east and north of the footprint in WGS 84 degrees."""

@@ -2,6 +2,7 @@
 
 from .append import plan_append
 from .gap_stack import dekads_of_scenes
+from .mtl import landsat_properties
 from .pipeline import IngestReport, Progress, run_append, run_ingest
 from .pixel_years import simulate_pixels
 from .plan import IngestPlan, plan_ingest
@@ -29,6 +30,7 @@ __all__ = [
     "dekads_of_scenes",
     "find_scenes",
     "import_tiles",
+    "landsat_properties",
     "plan_append",
     "plan_ingest",
     "read_scene",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from xml.etree import ElementTree
 
 from esd.errors import SceneError
 
 from .archive import Package
 
-__all__ = ["Metadata"]
+__all__ = ["Metadata", "landsat_properties"]
 
 Groups = dict[str, dict[str, str]]
 
@@ -56,6 +57,41 @@ class Metadata:
         if not lowest <= found <= highest:
             raise SceneError(f"{self.name} has {key} = {found:g}, out of range; download the scene again")
         return found
+
+
+CALIBRATION = ("RADIOMETRIC_RESCALING", "THERMAL_CONSTANTS")
+SCENE = ("IMAGE_ATTRIBUTES", "PRODUCT_CONTENTS", "PRODUCT_METADATA")
+KEPT = ("SPACECRAFT_ID", "SENSOR_ID", "DATE_ACQUIRED", "SUN_AZIMUTH", "SUN_ELEVATION", "EARTH_SUN_DISTANCE", "CLOUD_COVER")
+
+
+def landsat_properties(path: str | Path) -> dict[str, float | str]:
+    """Return what Landsat's MTL file tells of a scene, by its keys there, for `Image.set`: what `landsat_toa` needs.
+
+    `path` is the MTL file (text, XML or JSON), or a folder or tarball that holds one. Kept are platform, sensor, date, sun,
+    cloud cover, and the calibration of level 1, never that of level 2, which has keys of the same names. Raises SceneError
+    where there is no MTL file, or it tells no platform or no sun.
+    """
+    package = Package.open(Path(path))
+    names = [name for name in package.names if "_MTL." in name.upper() and name.rpartition(".")[2].lower() in _PARSERS]
+    if not names:
+        raise SceneError(f"{package.path.name} has no MTL file; give one of a Landsat scene, as ..._MTL.txt")
+    groups = Metadata.parse(package, names[0]).groups
+    found: dict[str, float | str] = {}
+    for group, entries in groups.items():
+        calibrates = group.endswith(CALIBRATION) and not group.startswith("LEVEL2")
+        for key, text in entries.items():
+            if calibrates or (group in SCENE and key in KEPT):
+                found[key] = _number_or_text(text)
+    if not {"SPACECRAFT_ID", "SUN_ELEVATION"} <= found.keys():
+        raise SceneError(f"{names[0]} tells no platform or no sun; download the scene again")
+    return found
+
+
+def _number_or_text(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _parse_odl(text: str) -> Groups:

@@ -139,8 +139,29 @@ MADE: dict[str, Callable[[Image], Image]] = {
     "segments_at": lambda series: series["nir"].segments_at(tuple(float(day) for day in range(36)), 2),
     "harmonics_on": lambda series: series.harmonic_fit(1).harmonics_on((11_000.0, 11_001.5), ("a", "b")),
     "predict_harmonic": lambda series: series.harmonic_fit(2).predict_harmonic(("2006-07-01", "2007-07-01")),
+    "to_reflectance": lambda series: (series * 40_000).to_reflectance("sentinel2", "04.00"),
+    "landsat_toa": lambda series: scene_of_landsat(series).landsat_toa(),
+    "ard_surface_reflectance": lambda series: scene_of_landsat(series).ard_surface_reflectance(
+        series["red"] < 0.2, dark=2.0
+    ),
+    "simple_cloud_score": lambda series: with_heat(series).simple_cloud_score(),
+    "simple_composite": lambda series: with_heat(series).simple_composite(25.0, 5.0),
+    "cloud_displacement_index": lambda series: series.cloud_displacement_index("nir", "swir1", "red"),
+    "topographic_correct": lambda series: series["nir"].topographic_correct(series["red"].median() * 500, "c", 40.0, 140.0),
 }
 """Those whose inputs are of different kinds, from a series of many times."""
+LANDSAT = {"SPACECRAFT_ID": "LANDSAT_8", "SUN_ELEVATION": 50.0}
+
+
+def scene_of_landsat(series: Image) -> Image:
+    """Return a band as Landsat stores it, with what its metadata tell."""
+    told = LANDSAT | {"REFLECTANCE_MULT_BAND_4": 2e-5, "REFLECTANCE_ADD_BAND_4": -0.1}
+    return (series["red"] * 40_000 + 5_000).set(told)
+
+
+def with_heat(series: Image) -> Image:
+    """Return six bands and a temperature that varies."""
+    return series.add_bands((series["nir"] * 40 + 270).rename("thermal"))
 
 
 def candidates(cube: Cube) -> list[Image]:

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import cache
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from odc.geo.geobox import GeoBox
 
 import esd
-from esd import operator
 from esd.block import Block
-from esd.engine import fuse, rewrite
+from esd.engine import rewrite
 from esd.engine.folding import fold_tables
-from esd.engine.jit import Kernel
 from esd.engine.lower import lower
 from esd.engine.program import Program
 from esd.engine.rewrite import optimize
 from esd.expr import Expr
 from esd.grid import geobox_from_bounds, region_of
 from esd.image import Image, constant
-from esd.operator import get_operator
 
 BINARY = ["add", "subtract", "multiply", "divide", "minimum", "maximum", "mod", "lt", "lte", "gt", "gte", "eq", "neq"]
 UNARY = ["negate", "absolute", "sqrt", "as_float32", "sin", "cos", "exp", "ln", "logical_not"]
-ELEMENTARY = ["sin", "cos", "exp", "ln"]
 LOGIC = ["logical_and", "logical_or", "logical_xor"]
 MASKS = ["unmask", "self_mask", "is_valid"]
 REDUCERS = ["sum", "mean", "count", "min", "max", "median", "first", "last", "std", "variance", "argmin", "argmax", "p30"]
@@ -143,41 +137,6 @@ def unfolded(expr: Expr) -> Expr:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rewrite, "PASSES", tuple(step for step in rewrite.PASSES if step.run is not fold_tables))
         return optimize(lower(expr))
-
-
-@cache
-def _kernel(name: str, dtype: str) -> Kernel:
-    grid = geobox_from_bounds(0, 0, 300, 300, "EPSG:32633", 30)
-    root = optimize(lower(esd.call(name, esd.from_array(np.ones((10, 10), dtype), grid)).expr))
-    return fuse.build_kernel(fuse.runs_of(root)[root.key])
-
-
-def share_elementary(patch: pytest.MonkeyPatch) -> None:
-    """Let the interpreter compute sine, cosine, exponential and logarithm by the code of one operator alone.
-
-    Graphs may amplify the one ulp that the tiers are apart there (`test_elementary.py`); so all else is equal to the bit.
-    """
-    for name in ELEMENTARY:
-        declared = get_operator(name)
-        assert declared.function is not None
-        for dtype in ("f4", "f8"):
-            _kernel(name, dtype)  # before the operator is another
-        patch.setitem(operator._REGISTRY, name, replace(declared, function=_by_code(name, declared.function)))
-
-
-def _by_code(name: str, plain: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    def compute(operand: np.ndarray | float) -> np.ndarray:
-        expected = np.asarray(plain(operand))
-        if expected.dtype not in (np.float32, np.float64) or not isinstance(operand, np.ndarray):
-            return expected
-        kernel = _kernel(name, expected.dtype.str[1:])
-        given = np.zeros(max(expected.size, kernel.lanes), expected.dtype)
-        given[: expected.size] = operand.ravel()
-        result = np.empty_like(given)
-        kernel([given.ctypes.data], [result.ctypes.data], given.size)
-        return result[: expected.size].reshape(expected.shape)
-
-    return compute
 
 
 def both_tiers(image: Image) -> Iterator[Block]:

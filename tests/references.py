@@ -23,10 +23,7 @@ Reference = Callable[..., Masked]
 
 @dataclass(frozen=True)
 class Case:
-    """How an image is made of leaves of some dtypes, and its reference; `spread` scales the leaves' numbers.
-
-    Not `exact` is what holds a logarithm: tiles smaller than the lanes of compiled code are interpreted, an ulp apart.
-    """
+    """How an image is made of leaves of some dtypes, and its reference; `spread` scales the leaves' numbers."""
 
     build: Callable[..., Image]
     reference: Reference
@@ -35,7 +32,6 @@ class Case:
     spread: float = 2.0
     square: bool = False
     rtol: float = 1e-5
-    exact: bool = True
 
 
 def plain(function: Callable[..., Any]) -> Reference:

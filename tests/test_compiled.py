@@ -19,7 +19,6 @@ from random_graphs import (
     random_code_graph,
     random_graph,
     same,
-    share_elementary,
     unfolded,
 )
 
@@ -43,8 +42,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("ESD_CACHE", "")
 
 
-def test_random_graphs_are_equal_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    share_elementary(monkeypatch)
+def test_random_graphs_are_equal_to_the_bit() -> None:
     print(f"{GRAPHS} graphs from seed {SEED}")  # noqa: T201 - randomness is told
     compiled = 0
     for number in range(GRAPHS):
@@ -54,10 +52,7 @@ def test_random_graphs_are_equal_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> 
     assert compiled > GRAPHS // 3
 
 
-def test_random_graphs_of_codes_are_equal_to_the_bit(
-    make_cube: Callable[..., Cube], codec: Codec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    share_elementary(monkeypatch)
+def test_random_graphs_of_codes_are_equal_to_the_bit(make_cube: Callable[..., Cube], codec: Codec) -> None:
     cube = make_cube(codec, rows=9, columns=21, years=(2004,))
     region, folded = region_of(cube.grids[cube.grid()]), 0
     for number in range(GRAPHS // 20):

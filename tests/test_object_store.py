@@ -14,7 +14,7 @@ import pytest
 from cli_world import esd
 from code_cubes import cube_of
 from published_tiles import UTM33, esd_numbers, grid_of, write_esd, write_raster
-from s3_world import BUCKET, FaultyProxy, address_of, needs_s3, objects_of, random_faults, s3_server
+from s3_world import BUCKET, FaultyProxy, address_of, needs_s3, objects_of, random_faults
 from scene_files import GRID, flat, write_landsat_c2
 from stac_world import item_of
 

@@ -1,7 +1,7 @@
 """The compiled tier: runs of per-pixel operators as vector code, where it is ready; else the caller interprets them.
 
 ESD_TIER chooses: `auto` (the default) interprets what is asked for once, compiles it in the background when it is asked for
-again, and interprets until that is done; `interpreted` never compiles, `compiled` waits for the code.
+again, and interprets until that is done; `interpreted` compiles no graphs, `compiled` waits for the code.
 """
 
 from __future__ import annotations

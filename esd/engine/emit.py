@@ -126,7 +126,8 @@ def _clamp(b: Builder, operands: Sequence[Value], params: Mapping[str, Any]) -> 
     if not value.is_float:
         raise UnsupportedError("limits of integers")
     low, high = (b.constant(params[name], value.dtype) for name in ("lowest", "highest"))
-    return _extreme("lt")(b, [_extreme("gt")(b, [value, low], {}), high], {})
+    # at a limit the value itself, so that a zero keeps its sign, as in NumPy
+    return _extreme("lte")(b, [_extreme("gte")(b, [value, low], {}), high], {})
 
 
 EMITTERS: dict[str, Emitter] = {

@@ -126,7 +126,8 @@ def lower(expr: Expr) -> Expr:
         declared = get_operator(expr.op)
         sources = tuple(lower(source) for source in expr.src)
         if declared.expand is not None:
-            known = lower(declared.expand(sources, expr.args))
+            # as they are written: what is told of an image (`Image.get`) is not part of what runs
+            known = lower(declared.expand(expr.src, expr.args))
         else:
             known = _with_conversions(declared, expr.with_src(sources))
             infer(known)

@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from esd.block import Block
 from esd.errors import GridError
@@ -30,9 +33,23 @@ from .version import data_version
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
-__all__ = ["Made", "Scene", "Whole", "adopted", "cut_whole", "global_nodes", "hold", "make_whole", "version_and_tile"]
+__all__ = [
+    "Made",
+    "Planes",
+    "Scene",
+    "Whole",
+    "adopted",
+    "cut_whole",
+    "global_nodes",
+    "hold",
+    "make_whole",
+    "read_scene",
+    "version_and_tile",
+]
 
 Tiles = Iterator[tuple[Region, Block]]
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
 
 KEPT_BYTES = 256 * 1024**2
 """Bytes of wholes that are kept after the runs that needed them."""
@@ -70,6 +87,34 @@ class Scene:
     def shape(self) -> tuple[int, int, int, int]:
         """Times, bands, rows and columns."""
         return len(self.type.time), len(self.type.bands), self.grid.shape.y, self.grid.shape.x
+
+
+@dataclass(frozen=True)
+class Planes(Whole):
+    """A whole result in memory: values [time, band, y, x] and where they are valid."""
+
+    values: Array
+    valid: Mask
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of values and validity."""
+        return int(self.values.nbytes + self.valid.nbytes)
+
+    def crop(self, region: Region) -> Block:
+        """Return a region of the result."""
+        return Block(self.values[(..., *region.slices)], self.valid[(..., *region.slices)])
+
+
+def read_scene(scene: Scene, dtype: npt.DTypeLike | None = None) -> tuple[Array, Mask]:
+    """Return the whole image [time, band, y, x], 0 where it is not valid, and where it is."""
+    values = np.zeros(scene.shape, dtype=scene.type.dtype if dtype is None else dtype)
+    valid = np.zeros(scene.shape, dtype=bool)
+    for region, block in scene.tiles():
+        inside = (..., *region.slices)
+        valid[inside] = block.full_valid
+        values[inside] = np.where(block.full_valid, block.values, 0)
+    return values, valid
 
 
 def global_nodes(root: Expr) -> list[Expr]:

@@ -2,9 +2,9 @@
 
 Arguments are reduced by fused multiply-adds with constants split in parts (Cody and Waite, 1980); the polynomials are the
 minimax ones of the Cephes library (Moshier), but for the exponential of float64, which interpolates (exp(r) - 1 - r) / r**2
-at Chebyshev's nodes. Errors are below 1.2 ulp, as `tests/test_elementary.py` measures against extended precision, and those
-of the interpreter below 0.8 ulp: the two are at most 1 ulp apart. An angle beyond the range in which the reduction is exact
-goes through the scalar function of the C library.
+at Chebyshev's nodes. Errors are below 1.2 ulp, as `tests/test_elementary.py` measures against extended precision. The
+interpreter calls the same code (`elementary`). An angle beyond the range in which the reduction is exact goes through the
+scalar function of the C library.
 """
 
 from __future__ import annotations

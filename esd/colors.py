@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .errors import BandError, ExpressionError
+
 __all__ = [
     "CLASS_COLORS",
     "Ramp",
     "class_colors",
     "colorize",
+    "encode_png",
+    "hex_color",
     "limits",
+    "paint",
     "paint_classes",
+    "palette_of",
     "ramp_of",
     "true_color",
     "write_png",
+    "write_whole",
 ]
 
 Bytes = npt.NDArray[np.uint8]
@@ -112,8 +121,67 @@ def true_color(red: npt.NDArray[Any], green: npt.NDArray[Any], blue: npt.NDArray
     return np.concatenate([np.rint(stretched * 255), alpha], axis=-1).astype(np.uint8)
 
 
+@cache
+def palette_of(name: str) -> Bytes:
+    """Return the colours of a matplotlib colour map as uint8 [n, 3], from its low end to its high end.
+
+    Raises ExpressionError for a name that matplotlib does not have.
+    """
+    from matplotlib import colormaps
+
+    if name not in colormaps:
+        raise ExpressionError(f"colour map {name!r} is none of matplotlib's, such as viridis, magma, RdYlGn or terrain")
+    found = colormaps[name]
+    colors: Bytes = found(np.arange(found.N), bytes=True)[:, :3]
+    return colors
+
+
+def hex_color(color: str) -> tuple[int, int, int]:
+    """Return red, green and blue, 0 to 255, of "#1c5638", with or without the sign, or of a CSS name as "teal".
+
+    Raises ExpressionError for anything else.
+    """
+    from matplotlib.colors import to_rgb
+
+    try:
+        red, green, blue = to_rgb(color)
+    except ValueError:
+        try:
+            red, green, blue = to_rgb(f"#{color}")
+        except ValueError:
+            raise ExpressionError(f"{color!r} is no colour; write #1c5638 or a name such as teal") from None
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def paint(
+    values: npt.NDArray[Any],
+    valid: Mask,
+    bands: Sequence[str],
+    colors: Mapping[int, tuple[int, int, int, int]] | None = None,
+    ends: tuple[float, float] | None = None,
+) -> Bytes:
+    """Paint one or three bands [band, y, x] as uint8 [y, x, 4], transparent where `valid` [y, x] is false.
+
+    Three bands of uint8 are red, green and blue as they are (`visualize` makes such), three others reflectance as a
+    photograph; one band is painted by its colour table, or else the ramp of its name, whose ends `ends` replaces. Raises
+    BandError for another number of bands.
+    """
+    if len(values) not in (1, 3):
+        raise BandError(f"a picture needs one or three bands, the image has {len(values)}; add .median() or select(...)")
+    if len(values) == 3 and values.dtype == np.uint8:
+        return np.where(valid[..., None], np.stack([*values, np.full_like(values[0], 255)], axis=-1), 0).astype(np.uint8)
+    if len(values) == 3:
+        seen = valid & np.isfinite(values).all(axis=0)
+        red, green, blue = np.where(seen, values, 0)
+        return true_color(red, green, blue, seen)
+    if colors:
+        return paint_classes(np.where(valid, values[0], 0), {**colors, 0: (0, 0, 0, 0)})
+    ramp = ramp_of(bands[0])
+    return colorize(values[0], valid, ramp if ends is None else Ramp(ramp.name, *ends))
+
+
 def _rgba(color: str) -> tuple[int, int, int, int]:
-    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16), 255
+    return (*hex_color(color), 255)
 
 
 def class_colors(names: Sequence[str]) -> dict[int, tuple[int, int, int, int]]:
@@ -129,7 +197,7 @@ def class_colors(names: Sequence[str]) -> dict[int, tuple[int, int, int, int]]:
     return table
 
 
-def paint_classes(classes: npt.NDArray[Any], colors: dict[int, tuple[int, int, int, int]]) -> Bytes:
+def paint_classes(classes: npt.NDArray[Any], colors: Mapping[int, tuple[int, int, int, int]]) -> Bytes:
     """Paint class numbers [y, x] with a colour table: uint8 [y, x, 4]; a class without colour is transparent."""
     table = np.zeros((int(max(256, classes.max() + 1)), 4), dtype=np.uint8)
     for code, color in colors.items():
@@ -137,13 +205,26 @@ def paint_classes(classes: npt.NDArray[Any], colors: dict[int, tuple[int, int, i
     return table[classes]
 
 
-def write_png(path: Path, pixels: Bytes) -> Path:
-    """Write uint8 [y, x, 4] as a PNG, whole or not at all; small pictures enlarged, each pixel to a square of pixels."""
-    from matplotlib.image import imsave
+def encode_png(pixels: Bytes) -> bytes:
+    """Return uint8 [y, x, 4] as the bytes of a PNG."""
+    from PIL import Image, PngImagePlugin
 
-    enlarge = max(1, SMALL_PICTURE // max(pixels.shape[:2]))
+    told, data = PngImagePlugin.PngInfo(), io.BytesIO()
+    told.add_text("Software", "esd")
+    Image.fromarray(np.ascontiguousarray(pixels)).save(data, "PNG", pnginfo=told)
+    return data.getvalue()
+
+
+def write_whole(path: Path, data: bytes) -> Path:
+    """Write a file whole or not at all, its folder too. Returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.part")
-    imsave(partial, pixels.repeat(enlarge, axis=0).repeat(enlarge, axis=1), format="png", metadata={"Software": "esd"})
+    partial.write_bytes(data)
     partial.replace(path)
     return path
+
+
+def write_png(path: Path, pixels: Bytes) -> Path:
+    """Write uint8 [y, x, 4] as a PNG, whole or not at all; small pictures enlarged, each pixel to a square of pixels."""
+    enlarge = max(1, SMALL_PICTURE // max(pixels.shape[:2]))
+    return write_whole(path, encode_png(pixels.repeat(enlarge, axis=0).repeat(enlarge, axis=1)))
