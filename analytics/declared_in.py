@@ -11,6 +11,7 @@ bits: bit_count bitwise_and bitwise_not bitwise_or bitwise_xor cast extract_bits
 bits: to_float32 to_float64 to_int16 to_int32 to_int64 to_int8 to_uint16 to_uint32 to_uint64 to_uint8
 breaks: break_at ewma_at ewmacd structural_break
 ccdc: ccdc ccdc_segment continuous_at
+chips: predict segment_semantic super_resolve
 classify: classify classify_confidence classify_probabilities
 clouds: cloud_displacement_index simple_cloud_score simple_composite
 colors: db_to_linear hsv_to_rgb linear_to_db pansharpen rgb_to_hsv
@@ -20,7 +21,7 @@ convolution: convolve gaussian gradient laplacian sobel
 differences: change_vector embedding_change post_classification_change ratio_change
 distributions: auto_histogram frequency_histogram histogram2d
 edges: canny hough_lines medial_axis skeletonize
-embedding: angle cosine_similarity distance norm
+embedding: angle cosine_similarity distance norm unit_vector
 filters: bilateral_filter correlate gabor zero_crossing
 flow: accumulate_flow fill_minima flow_accumulation flow_direction flow_direction_on_grid terrain_products
 focal: focal_count focal_max focal_mean focal_median focal_min focal_mode focal_std focal_sum
@@ -53,7 +54,7 @@ reducers: extrema kurtosis mode product reduce_bands sample_variance skew
 registration: cross_correlation displacement register
 regressions: histogram lasso_regression linear_regression pearson ridge_regression spearman
 regressors: regress
-regrid: blend clip_to_bounds displace displace_on_grid resample translate
+regrid: blend clip_to_bounds displace displace_on_grid resample set_default_projection translate
 remap: first_non_zero first_valid is_in is_infinite is_nan is_nodata mask_where reclassify remap set_nodata
 robust: robust_regression
 scenes: getis_ord histogram_equalize histogram_match local_moran match_halves over_scene pca stretch
