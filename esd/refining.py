@@ -63,7 +63,7 @@ class _Goal:
 
     def pull(self, error: Floats) -> Floats:
         """Return the weight that makes a squared error cost as the bent one does, [numbers, pixels]."""
-        return self.counts / np.maximum(np.abs(error), np.float32(1))
+        return np.divide(self.counts, np.maximum(np.abs(error), np.float32(1)), dtype=np.float32)
 
 
 def require_effort(refine: int) -> None:
