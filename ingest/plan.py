@@ -42,6 +42,8 @@ BYTES_OF_A_FILLED_WINDOW = 3_600
 """A pixel of one window while a block is filled: two sensors' dekads, their noise, and what is expected."""
 BYTES_OF_A_FILLED_STRIP = 20_000_000
 """The same for the strip of rows that one thread predicts at a time."""
+BYTES_OF_REFINING = 45_000_000
+"""What one thread works in where codes are refined, at most."""
 AS_IT_IS = Recipe()
 WORKERS = min(4, os.cpu_count() or 1)
 """Threads that read scenes, and then composite and encode strips of rows."""
@@ -108,7 +110,8 @@ class IngestPlan:
         held = self.most_scenes * BYTES_OF_AN_OBSERVATION + WORKERS * BYTES_OF_A_READ
         filled = (2 * self.recipe.reach + 1) if self.recipe.fills else 0
         strips = filled * WORKERS * BYTES_OF_A_FILLED_STRIP
-        return pixels * (held + filled * BYTES_OF_A_FILLED_WINDOW) + strips + BYTES_OF_THE_REST
+        refining = WORKERS * BYTES_OF_REFINING if self.recipe.refine else 0
+        return pixels * (held + filled * BYTES_OF_A_FILLED_WINDOW) + strips + refining + BYTES_OF_THE_REST
 
     @cached_property
     def scene_bytes(self) -> dict[str, int]:

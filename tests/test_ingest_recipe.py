@@ -88,9 +88,10 @@ def test_filling_is_planned_for() -> None:
     assert [window.year for window in FUSION.windows_around(dt.date(2004, 7, 1))] == [2003, 2004, 2005]
 
 
-def test_memory_for_filling_is_planned(scenes: Path) -> None:
-    plain, filled = (plan_ingest([scenes], [WINDOW], recipe=recipe) for recipe in (Recipe(), FUSION))
-    assert filled.peak_bytes > plain.peak_bytes
+def test_memory_for_filling_and_refining_is_planned(scenes: Path) -> None:
+    recipes = (Recipe(), FUSION, Recipe(refine=1))
+    plain, filled, refined = (plan_ingest([scenes], [WINDOW], recipe=recipe).peak_bytes for recipe in recipes)
+    assert min(filled, refined) > plain
 
 
 def scene_of(date: dt.date, sensor: str) -> Scene:
