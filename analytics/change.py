@@ -218,7 +218,7 @@ class _Counted:
 def _planes(image: Image, geobox: GeoBox | None, max_memory: int | None) -> Iterator[tuple[Region, Angles, Bools]]:
     """Yield tile by tile the values and validity [band, y, x] of an image of one time."""
     whole, region = region_for(image, geobox, "nearest")
-    if whole is not image:
+    if whole.expr is not image.expr:
         raise GridError("detect_change: the area asked for is on another grid; give one whose pixels coincide")
     for part, block in run_tiles(make_plan(whole.expr, region, None, max_memory, threads=1)):
         yield part, block.values[0], block.full_valid[0]

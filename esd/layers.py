@@ -82,7 +82,7 @@ class _Perceptron:
     def __call__(self, x: Floats, out: Floats) -> None:
         """Write the result for the columns of `x` into `out`."""
         if self._hidden.shape[1] != x.shape[1]:
-            self._hidden = np.empty((len(self.least), x.shape[1]), dtype=np.float32)
+            self._hidden = np.empty((len(self.least), x.shape[1]), dtype=x.dtype)
         np.matmul(self.first, x, out=self._hidden)
         np.maximum(self._hidden, self.least, out=self._hidden)
         np.matmul(self.second, self._hidden, out=out)
