@@ -231,8 +231,8 @@ def reduce_zones(
     """Reduce the pixels of regions to numbers, by position of time and band, and reducer.
 
     Pixels weigh by their coverage, times `weights` if given. What is not valid, and NaN, does not count; where nothing does
-    there is no number, and for `count`, the sum of the weights, and `pixels`, how many have any, 0. Options are `coverage`, `tile`, `max_memory` and
-    `threads` of `walk`.
+    there is no number, but 0 for `count`, the sum of the weights, and `pixels`, how many have one. Options are `coverage`,
+    `tile`, `max_memory` and `threads` of `walk`.
     """
     for reducer in reducers:
         check_zonal(reducer)

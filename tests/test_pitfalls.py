@@ -9,10 +9,12 @@ import inspect
 import random
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import shapely
+import xarray as xr
 from random_codecs import random_codec
 from sample_images import classes, grid, noise, odd_noise, plane
 
@@ -20,7 +22,8 @@ import esd
 from esd.cube import Cube
 from esd.engine.plan import make_plan
 from esd.engine.program import evaluate
-from esd.errors import CubeError, ExpressionError, GridError, MemoryLimitError
+from esd.engine.stop import CancelToken
+from esd.errors import CancelledError, CubeError, ExpressionError, GridError, MemoryLimitError
 from esd.examples import GRID, example
 from esd.grid import geobox_from_bounds, region_of
 from esd.image import Image, constant
@@ -209,6 +212,29 @@ def test_08_cost_is_told_before_and_tiles_shrink_until_they_fit() -> None:
     assert re.search(r"peak memory +\d+ MB beside the result, most for 'focal_(mean|std)'", told)
     with pytest.raises(MemoryLimitError, match=r"needs \d+ MB even in tiles of 32 pixels, 0 MB are allowed; most goes to"):
         image.compute(max_memory=1000, executor=1)
+
+
+def test_08_a_job_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    image, token = noise(600, 700).focal_mean(2), CancelToken()
+    steps: list[tuple[int, int]] = []
+
+    def stop_at_two(done: int, every: int) -> None:
+        steps.append((done, every))
+        if done == 2:
+            token.cancel()
+
+    with pytest.raises(CancelledError):
+        image.to_zarr(tmp_path / "a.zarr", executor=1, progress=stop_at_two, cancel=token)
+    assert not (tmp_path / "a.zarr").exists()
+    begun = len(steps)
+    image.to_zarr(tmp_path / "a.zarr", executor=1, progress=lambda *step: steps.append(step))
+    every = steps[0][1]
+    assert 2 <= begun < every
+    assert [done for done, _every in steps[begun:]] == list(range(begun, every + 1))  # told first: so many are there already
+    with xr.open_zarr(tmp_path / "a.zarr", chunks=None) as dataset:
+        (stored,) = (dataset[name].values.squeeze() for name in dataset.data_vars if dataset[name].ndim > 1)
+    values, valid = plane(image)
+    assert np.array_equal(stored, np.where(valid, values, np.nan), equal_nan=True)
 
 
 def test_09_no_scale_is_coarsened_to_fit() -> None:
