@@ -46,7 +46,7 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-SUMMED = ("count", "pixels", "sum", "mean", "min", "max", "variance", "std")
+SUMMED = ("count", "sum", "mean", "min", "max", "variance", "std", "pixels")
 """Reducers whose state merges: nothing is kept but a few numbers for each region."""
 ZONAL = (*SUMMED, "median", *PAIRED)
 """Reducers of regions by name; p0 to p100 are percentiles."""
