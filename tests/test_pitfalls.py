@@ -116,6 +116,8 @@ def test_04_the_divisor_of_a_standard_deviation_is_said() -> None:
     alone = series_of(numbers[:1])
     assert plane(alone.std(ddof=0))[1].all()
     assert not plane(alone.std(ddof=1))[1].any()
+    collection = example("collection")
+    assert bytes_of(collection.std(ddof=1)) == bytes_of(collection.sample_std()) != bytes_of(collection.std())
     openeo = {"reduce": {"process_id": "sd", "arguments": {"data": {"from_parameter": "data"}}, "result": True}}
     graph = {
         "reduced": {
