@@ -190,11 +190,17 @@ def test_15_an_image_is_lazy_and_only_compute_reads(cube: Cube, monkeypatch: pyt
 
 
 def test_16_every_computation_has_a_deadline_progress_and_a_way_to_cancel(tmp_path: Path) -> None:
-    """Of results that are waited for, of those reduced to a number, and of those written."""
+    """Of results that are waited for, of those reduced to a number or by region, and of those written."""
     image = of(np.random.default_rng(0).random((1200, 1100)).astype(np.float32)).focal_mean(1)
+    everywhere = esd.features([shapely.box(*grid(1200, 1100).boundingbox.bbox)], "EPSG:32633")
+
+    def by_region(executor: int | None = None, **options: Any) -> Any:
+        return everywhere.reduce_regions(image, "mean", threads=executor, **options)
+
     asked: dict[str, Any] = {
         "compute": lambda **options: image.compute(tile=500, **options),
         "total": lambda **options: image.reduce_all("mean").compute(**options),
+        "regions": by_region,
         "written": lambda **options: image.to_geotiff(tmp_path / "a.tif", **options),
     }
     for name, run in asked.items():
