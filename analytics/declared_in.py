@@ -27,7 +27,7 @@ flow: accumulate_flow fill_minima flow_accumulation flow_direction flow_directio
 focal: focal_count focal_max focal_mean focal_median focal_min focal_mode focal_std focal_sum
 focal: focal_variance
 functions: cbrt ceil expm1 floor floor_divide frac hypot int interpolate linear_scale_range log log10 log1p
-functions: log2 polynomial reciprocal round scale_offset sgn square unit_scale
+functions: log2 polynomial quotient reciprocal round scale_offset sgn square unit_scale
 indices: spectral_index tasseled_cap
 interpolation: interpolate_at interpolate_time resample_time
 kernel_sums: apply_kernel kernel_sum kernel_sum_edges

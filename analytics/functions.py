@@ -105,6 +105,23 @@ def round(a: Image, digits: int = 0) -> None:  # noqa: A001 - openEO's name
     """The nearest number of so many decimal places, halves to the even one: round(-2.5) is -2; negative: tens, hundreds."""
 
 
+@composite("arithmetic", example="image.select('nir').max().quotient(image.select('red').max(), 'mask')")
+def quotient(a: Image, b: Image, zero: str = "ieee") -> Image:
+    """Quotient of two images, with a say in what comes of a division by zero.
+
+    `zero` is "ieee", as in `divide`: x / 0 is infinite and 0 / 0 is NaN; "mask": not valid; or "zero": 0, as in Earth
+    Engine. Raises ExpressionError for another.
+    """
+    if zero not in ("ieee", "mask", "zero"):
+        raise ExpressionError(f"quotient: zero={zero!r} is not one of ieee, mask, zero")
+    ratio = call("divide", a, b)
+    if zero == "ieee":
+        return ratio
+    if zero == "mask":
+        return call("update_mask", ratio, call("neq", b, 0))
+    return call("update_mask", call("where", call("eq", b, 0), 0.0, ratio), call("mask", a))
+
+
 @composite("arithmetic")
 def frac(a: Image) -> Image:
     """The part after the decimal point, a - int(a), with the sign of the number; NaN for an infinite one."""

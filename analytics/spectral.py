@@ -6,7 +6,8 @@ reflectance 0..1 is asked for. A zero denominator gives IEEE's infinity or NaN.
 
 from __future__ import annotations
 
-from esd.image import Image, composite
+from esd.errors import ExpressionError
+from esd.image import Image, call, composite
 from esd.operator import Band
 from esd.text import parse
 
@@ -67,9 +68,18 @@ def _declare(name: str, formula: str, title: str, source: str) -> None:
 
 
 @composite("spectral", openeo="normalized_difference", example="image.normalized_difference('nir', 'red').median()")
-def normalized_difference(image: Image, first: Band, second: Band) -> Image:
-    """Difference of two bands divided by their sum, (first - second) / (first + second); nothing is masked for its sign."""
+def normalized_difference(image: Image, first: Band, second: Band, negative: str = "compute") -> Image:
+    """Difference of two bands divided by their sum, (first - second) / (first + second).
+
+    Nothing is masked for its sign, unless `negative` is "mask": then pixels where either band is below 0 are not valid, as
+    in Earth Engine. Raises ExpressionError for another.
+    """
+    if negative not in ("compute", "mask"):
+        raise ExpressionError(f"normalized_difference: negative={negative!r} is not one of compute, mask")
     one, other = image[first], image[second]
+    if negative == "mask":
+        above = ~((one < 0) | (other < 0))
+        one, other = call("update_mask", one, above), call("update_mask", other, above)
     return ((one - other) / (one + other)).rename("normalized_difference")
 
 

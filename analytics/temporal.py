@@ -56,10 +56,16 @@ def last(image: Image) -> Image:
     return call("reduce", image, "last")
 
 
+def _with_ddof(name: str, ddof: int) -> str:
+    if ddof not in (0, 1):
+        raise ExpressionError(f"{name}: ddof={ddof} is not 0, of a population, or 1, of a sample")
+    return f"sample_{name}" if ddof else name
+
+
 @composite("reducer")
-def std(image: Image) -> Image:
-    """Standard deviation over time, divided by n (ddof 0)."""
-    return call("reduce", image, "std")
+def std(image: Image, ddof: int = 0) -> Image:
+    """Standard deviation over time, divided by n - `ddof`, 0 or 1; not valid where there are no more than `ddof` values."""
+    return call("reduce", image, _with_ddof("std", ddof))
 
 
 @composite("reducer", openeo="sd")
@@ -69,9 +75,9 @@ def sample_std(image: Image) -> Image:
 
 
 @composite("reducer")
-def variance(image: Image) -> Image:
-    """Variance over time, divided by n (ddof 0)."""
-    return call("reduce", image, "variance")
+def variance(image: Image, ddof: int = 0) -> Image:
+    """Variance over time, divided by n - `ddof`, 0 or 1; not valid where there are no more than `ddof` values."""
+    return call("reduce", image, _with_ddof("variance", ddof))
 
 
 @composite("reducer", openeo="quantiles", example="image.ndvi().percentile(90)")

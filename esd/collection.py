@@ -163,6 +163,10 @@ class ImageCollection(Placed, ImageTable):
         """Reduce all times of all images to one by a named reducer."""
         return call("reduce", self.stack(), reducer)
 
+    def _reduced(self, name: str, *args: Any, **arguments: Any) -> Image:
+        """Reduce by name, or by the operator of that name where arguments are given, as `ddof=1` of `std`."""
+        return call(name, self.stack(), *args, **arguments) if args or arguments else self.reduce(name)
+
     def animate(
         self,
         path: str | Path,
@@ -193,7 +197,7 @@ class ImageCollection(Placed, ImageTable):
             with contextlib.suppress(ExpressionError):  # no such operator: told below
                 group = get_operator(name).group
         if name in REDUCERS:  # those of a package are, once it is imported
-            return partial(self.reduce, name)
+            return partial(self._reduced, name)
         if group in SERIES_GROUPS:
             return partial(call, name, self.stack())
         raise AttributeError(

@@ -74,18 +74,18 @@ def reduce_regions(
 
     Returns the features with a column <band>_<reducer> for each (<band>_<time>_<reducer> for images of several times), of
     pandas' Float64: missing, never 0, where a region has no valid pixel. Reducers are count (the sum of the coverages, 0
-    where there is none), sum, mean, min, max, variance and std (divided by n), median, p0 to p100, mode (of most coverage,
-    the smallest of equal ones), count_distinct (0 where there is none), skew, kurtosis, product, all, any, circular_mean,
-    circular_variance and circular_std.
+    where there is none), pixels (how many are covered, even in part; 0 where none is), sum, mean, min, max, variance and std
+    (divided by n), median, p0 to p100, mode (of most coverage, the smallest of equal ones), count_distinct (0 where there is
+    none), skew, kurtosis, product, all, any, circular_mean, circular_variance and circular_std.
 
     `coverage` "fraction" (the default) weighs each pixel by the exact share of it that lies in the polygon (exactextract);
-    "center" and "all_touched" count whole pixels. `weights`, an image of one band, multiplies these weights; where it is not
-    above 0 or not valid nothing counts. NaN and what is not valid does not count. Options are `tile`, `max_memory` and
-    `threads`; `deadline`, `cancel` and `progress` as of `Image.compute`, `progress` told of blocks; and `max_pairs`, the
-    pixels that those from the median on may keep. Polygons are put into the image's coordinates vertex by vertex; invalid
-    ones are made valid with a warning. Raises TableError for points and
-    lines, GridError for a grid that is not north-up, ExpressionError for other reducers, MemoryLimitError for medians of
-    more than `max_pairs` pixels.
+    "center" and "all_touched" count whole pixels; which it was is in the table's `attrs["coverage"]`. `weights`, an image of
+    one band, multiplies these weights; where it is not above 0 or not valid nothing counts. NaN and what is not valid does
+    not count. Options are `tile`, `max_memory` and `threads`; `deadline`, `cancel` and `progress` as of `Image.compute`,
+    `progress` told of blocks; and `max_pairs`, the pixels that those from the median on may keep. Polygons are put into the
+    image's coordinates vertex by vertex; invalid ones are made valid with a warning. Raises TableError for points and lines,
+    GridError for a grid that is not north-up, ExpressionError for other reducers, MemoryLimitError for medians of more than
+    `max_pairs` pixels.
     """
     given = image.type
     names = (reducers,) if isinstance(reducers, str) else tuple(dict.fromkeys(reducers))
@@ -96,7 +96,9 @@ def reduce_regions(
         column_name(given, time, band, reducer): nullable(number.values, number.known)
         for (time, band, reducer), number in found.items()
     }
-    return frame.assign(**columns)
+    table = frame.assign(**columns)
+    table.attrs["coverage"] = options.get("coverage", "fraction")
+    return table
 
 
 def reduce_region(

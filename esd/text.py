@@ -154,8 +154,8 @@ class _Parser:
         """Tell whether a call f(x, ...) gives all the images that f takes, so that the image itself is not meant."""
         if declared.variadic:
             return bool(node.args)
-        given = len(node.args) + len(node.keywords)
         required = [p for p in declared.signature.parameters.values() if p.default is p.empty]
+        given = len(node.args) + len({p.name for p in required} & {word.arg for word in node.keywords})
         if any(p.kind is p.VAR_POSITIONAL for p in required):
             return False
         if len(declared.inputs) == 1 and node.args and isinstance(node.args[0], ast.Constant):

@@ -47,7 +47,7 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-SUMMED = ("count", "sum", "mean", "min", "max", "variance", "std")
+SUMMED = ("count", "sum", "mean", "min", "max", "variance", "std", "pixels")
 """Reducers whose state merges: nothing is kept but a few numbers for each region."""
 ZONAL = (*SUMMED, "median", *PAIRED)
 """Reducers of regions by name; p0 to p100 are percentiles."""
@@ -138,7 +138,7 @@ class _Sums:
     """Weights, sums, squares about the mean, and extremes of each plane and region: [planes, regions]."""
 
     def __init__(self, planes: int, regions: int) -> None:
-        self.weight, self.total, self.squares = (np.zeros((planes, regions)) for _ in range(3))
+        self.weight, self.pixels, self.total, self.squares = (np.zeros((planes, regions)) for _ in range(4))
         self.smallest, self.largest = np.full((planes, regions), np.inf), np.full((planes, regions), -np.inf)
 
     def add(self, plane: int, cells: Cells, values: Floats, weights: Floats) -> None:
@@ -155,14 +155,16 @@ class _Sums:
         self.squares[at] += squares + apart**2 * before * weight / np.where(both > 0, both, 1)
         self.weight[at], self.total[at] = both, known + total
         seen = weights > 0
+        self.pixels[at] += np.add.reduceat(seen.astype(np.float64), starts)
         for state, function, never in ((self.smallest, np.minimum, np.inf), (self.largest, np.maximum, -np.inf)):
             state[at] = function(state[at], function.reduceat(np.where(seen, values, never), starts))
 
     def statistic(self, reducer: str, plane: int) -> Statistic:
         weight, total = self.weight[plane], self.total[plane]
         known, safe = weight > 0, np.where(weight > 0, weight, 1)
-        if reducer == "count":
-            return Statistic(weight, np.ones(len(weight), dtype=bool))
+        if reducer in ("count", "pixels"):
+            counted = weight if reducer == "count" else self.pixels[plane]
+            return Statistic(counted, np.ones(len(weight), dtype=bool))
         variance = self.squares[plane] / safe
         values = {
             "sum": total,
@@ -237,8 +239,8 @@ def reduce_zones(
     """Reduce the pixels of regions to numbers, by position of time and band, and reducer.
 
     Pixels weigh by their coverage, times `weights` if given. What is not valid, and NaN, does not count; where nothing does
-    there is no number, and for `count`, the sum of the weights, 0. Options are `coverage`, `tile`, `max_memory` and
-    `threads` of `walk`.
+    there is no number, but 0 for `count`, the sum of the weights, and `pixels`, how many have one. Options are `coverage`,
+    `tile`, `max_memory` and `threads` of `walk`.
     """
     for reducer in reducers:
         check_zonal(reducer)
