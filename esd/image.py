@@ -297,8 +297,8 @@ class Image(Described, OperatorMethods):
 
         Options: `tile`, the side of the tiles in pixels (the result does not depend on it); `max_memory` in bytes bounds the
         work, tiles shrink to keep it; `executor`, a number of threads or a Dask client; `deadline` in seconds and `cancel`,
-        an `esd.engine.stop.CancelToken`, end it early (DeadlineError, CancelledError); `cache`, an
-        `esd.engine.cache.ResultCache`, keeps results until the data change.
+        an `esd.engine.stop.CancelToken`, end it early (DeadlineError, CancelledError); `progress`, a function, is called
+        with tiles done and tiles in all; `cache`, an `esd.engine.cache.ResultCache`, keeps results until the data change.
         """
         from .engine.answer import compute
 

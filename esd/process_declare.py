@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import ProcessGraphError
 from .image import Image
-from .process_values import DataCube, Series, anchor_of, as_cube, lift_scalar, lift_series, plain_anchor, settle
+from .process_values import DataCube, Series, anchor_of, lift_scalar, lift_series, plain_anchor, settle
 
 if TYPE_CHECKING:
     from .process_graph import Context
@@ -53,7 +53,7 @@ class Process:
             elif kinds[name] == "Array":
                 given[name] = lift_series(value, base, plain, context.words)
             elif kinds[name] == "Cube":
-                given[name] = _cube(name, value)
+                given[name] = context.cube(value) if isinstance(value, Image) else _cube(name, value)
         result = self.function(context, **given)
         return settle(result, context.words) if plain else result
 
@@ -78,8 +78,6 @@ def _no_cube(value: Any) -> Any:
 
 
 def _cube(name: str, value: Any) -> DataCube:
-    if isinstance(value, Image):
-        return as_cube(value)
     if not isinstance(value, DataCube):
         raise ProcessGraphError(f"the argument {name!r} must be a data cube, not {str(value)[:60]!r}")
     return value

@@ -48,6 +48,12 @@ class Context:
     processes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     words: Vocabulary = field(default_factory=Vocabulary)
     depth: int = 0
+    dimensions: Mapping[str, str] = field(default_factory=dict)
+
+    def cube(self, image: Image) -> DataCube:
+        """Return an image as a data cube, its dimensions named as the graph names them."""
+        cube = as_cube(image)
+        return replace(cube, dimensions=tuple(replace(d, name=self.dimensions.get(d.name, d.name)) for d in cube.dimensions))
 
     def call(self, callback: Any, **parameters: Any) -> Any:
         """Run a callback. Raises ProcessGraphError for what is none."""
@@ -67,15 +73,18 @@ def from_process_graph(
     parameters: Mapping[str, Any] | None = None,
     collections: Mapping[str, Any] | None = None,
     processes: Mapping[str, Mapping[str, Any]] | None = None,
+    dimensions: Mapping[str, str] | None = None,
 ) -> Any:
     """Return what a process graph makes: an image, lazy, or a plain value where it has no pixels.
 
     `graph` is JSON text or the object read from it: the nodes themselves, or an object with `process_graph` and, for
     defaults, `parameters`. `parameters` gives values for `from_parameter`, images and classifiers among them. `collections`
     are cubes, paths of cubes or images by the id that `load_collection` asks for; without it ids are paths. `processes` are
-    user-defined processes by id. Raises ProcessGraphError, one line, for a graph that cannot be read or does not fit.
+    user-defined processes by id. Dimensions are called t, bands, y and x; `dimensions` tells what a graph for another
+    back-end calls them, as {"t": "time"}. Raises ProcessGraphError, one line, for a graph that cannot be read or does not
+    fit.
     """
-    value = evaluate_process_graph(graph, parameters, collections, processes)
+    value = evaluate_process_graph(graph, parameters, collections, processes, dimensions)
     if isinstance(value, DataCube):
         return value.full
     return value.image if isinstance(value, Series) else value
@@ -86,14 +95,23 @@ def evaluate_process_graph(
     parameters: Mapping[str, Any] | None = None,
     collections: Mapping[str, Any] | None = None,
     processes: Mapping[str, Mapping[str, Any]] | None = None,
+    dimensions: Mapping[str, str] | None = None,
 ) -> Any:
     """Return what a process graph makes as a `DataCube` that knows its dimensions, or a plain value."""
     whole = _read(graph)
-    context = Context(collections, processes or {})
-    given = {name: as_cube(value) if isinstance(value, Image) else value for name, value in (parameters or {}).items()}
+    context = Context(collections, processes or {}, dimensions=_names(dimensions or {}))
+    given = {name: context.cube(value) if isinstance(value, Image) else value for name, value in (parameters or {}).items()}
     nodes = whole.get("process_graph", whole)
     scope = _with_defaults(str(whole.get("id", "graph")), whole.get("parameters") if nodes is not whole else None, given)
     return _run_nodes(context, nodes, scope)
+
+
+def _names(dimensions: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the names that a graph gives the dimensions. Raises ProcessGraphError unless they are known and differ."""
+    named = {name: dimensions.get(name, name) for name in ("t", "bands", "y", "x")}
+    if not dimensions.keys() <= named.keys() or len(set(named.values())) < len(named):
+        raise ProcessGraphError(f"dimensions={dict(dimensions)} must give some of t, bands, y and x names that differ")
+    return named
 
 
 def _read(graph: str | Mapping[str, Any]) -> Mapping[str, Any]:

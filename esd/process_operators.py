@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import ProcessGraphError
 from .image import Image, call
 from .operator import ENGINE, Operator, get_operator, operators
-from .process_values import DataCube, Series, as_cube
+from .process_values import DataCube, Series
 
 if TYPE_CHECKING:
     from .process_graph import Context
@@ -53,7 +53,7 @@ def run_operator(graph: Context, name: str, arguments: Mapping[str, Any]) -> Any
             positional.append(value)
     image = call(name, *positional, **named)
     scalars = any(isinstance(value, Image | Series) for value in arguments.values())
-    return image if scalars else as_cube(image)
+    return image if scalars else graph.cube(image)
 
 
 def _argument(value: Any, image: bool) -> Any:

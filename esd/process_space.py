@@ -14,7 +14,7 @@ from .grid import Region, same_crs, sub_geobox
 from .image import Image, call, from_array
 from .process_declare import Cube, process
 from .process_regrid import METHODS
-from .process_values import DataCube, as_cube
+from .process_values import DataCube
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -250,7 +250,7 @@ def _load_collection(
     """A cube of the collections, its windows joined in time; cut to an extent in space and time, and to bands."""
     if properties:
         raise ProcessGraphError("collections cannot be filtered by properties; filter the cube by its values")
-    cube = as_cube(_image_of(_loaded(graph, id)))
+    cube = graph.cube(_image_of(_loaded(graph, id)))
     steps: Sequence[tuple[str, Any, str]] = (
         ("filter_temporal", temporal_extent, "extent"),
         ("filter_bands", bands, "bands"),

@@ -81,10 +81,11 @@ def reduce_regions(
     `coverage` "fraction" (the default) weighs each pixel by the exact share of it that lies in the polygon (exactextract);
     "center" and "all_touched" count whole pixels; which it was is in the table's `attrs["coverage"]`. `weights`, an image of
     one band, multiplies these weights; where it is not above 0 or not valid nothing counts. NaN and what is not valid does
-    not count. Options are `tile`, `max_memory` and `threads`, and `max_pairs`, the pixels that those from the median on may
-    keep. Polygons are put into the image's coordinates vertex by vertex; invalid ones are made valid with a warning. Raises
-    TableError for points and lines, GridError for a grid that is not north-up, ExpressionError for other reducers,
-    MemoryLimitError for medians of more than `max_pairs` pixels.
+    not count. Options are `tile`, `max_memory` and `threads`; `deadline`, `cancel` and `progress` as of `Image.compute`,
+    `progress` told of blocks; and `max_pairs`, the pixels that those from the median on may keep. Polygons are put into the
+    image's coordinates vertex by vertex; invalid ones are made valid with a warning. Raises TableError for points and lines,
+    GridError for a grid that is not north-up, ExpressionError for other reducers, MemoryLimitError for medians of more than
+    `max_pairs` pixels.
     """
     given = image.type
     names = (reducers,) if isinstance(reducers, str) else tuple(dict.fromkeys(reducers))
@@ -123,7 +124,7 @@ def sample(image: Image, number: int, seed: int = 0, **options: Any) -> gpd.GeoD
 
     Pixels are drawn by a hash of the seed and their coordinates: the same for every tiling, and where two images on one grid
     are both valid, of both. Rows have a column <band> (<band>_<time>), in order of the hash; the geometry is the pixel's
-    centre. Options are `tile`, `max_memory` and `threads` of `reduce_regions`.
+    centre. Options are `tile`, `max_memory`, `threads`, `deadline`, `cancel` and `progress` of `reduce_regions`.
     """
     return drawn(image, number, seed, lambda planes: np.zeros(planes.shape[1]), "sample", **options)
 

@@ -6,7 +6,7 @@ bytes for every tiling. Only blocks that a region meets are computed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from .engine.executors import LocalExecutor
 from .engine.plan import Plan, make_plan
 from .engine.program import evaluate
 from .engine.scene import hold
+from .engine.stop import CancelToken, stop_after
 from .engine.total_order import TOTAL_BLOCK
 from .errors import ExpressionError, TableError
 from .grid import Region, tiles
@@ -104,11 +105,16 @@ def walk(
     tile: int | None = None,
     max_memory: int | None = None,
     threads: int | None = None,
+    deadline: float | None = None,
+    cancel: CancelToken | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[Region, Block, Cells]]:
     """Yield each block that regions meet, its values, and the pixels that they cover there, some regions at a time.
 
-    `geometries` are polygons in the image's coordinates, or None. Raises GridError for a grid that is not north-up.
+    `geometries` are polygons in the image's coordinates, or None. `progress` is called with blocks done and blocks in all.
+    Raises GridError for a grid that is not north-up, DeadlineError and CancelledError as `Image.compute` does.
     """
+    stop = stop_after(deadline, cancel)
     try:
         from .coverage import cells_of, check_coverage
     except ModuleNotFoundError as error:
@@ -121,9 +127,11 @@ def walk(
         raise ExpressionError("regions: the image is a constant and has no grid; use an image of a cube")
     members = dict(_members(geometries, grid, list(tiles(plan.region, TOTAL_BLOCK))))
     with hold(plan.root, plan.tile):
-        for region, block in executor.run(_Piece(plan), list(members)):
+        for done, (region, block) in enumerate(executor.run(_Piece(plan), list(members), stop), 1):
             for cells in cells_of(geometries, members[region], grid, region, coverage):
                 yield region, block, cells
+            if progress is not None:
+                progress(done, len(members))
 
 
 class _Sums:

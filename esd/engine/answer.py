@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -36,7 +37,11 @@ if TYPE_CHECKING:
 
     from esd.image import Image
 
+    from .batch import Progress
+
 __all__ = ["compute", "result_key"]
+
+T = TypeVar("T")
 
 GROUPED = 2
 """Blocks of a total a side that one task computes."""
@@ -62,6 +67,7 @@ def compute(
     cancel: CancelToken | None = None,
     cache: ResultCache | None = None,
     exact: bool = False,
+    progress: Progress | None = None,
 ) -> Raster:
     """Compute an image into arrays; see `Image.compute`."""
     stop, chosen = stop_after(deadline, cancel), executor_of(executor)
@@ -72,25 +78,34 @@ def compute(
     chosen, plan = fewer_threads(chosen, lambda threads: make_plan(placed.expr, region, tile, max_memory, threads=threads))
     about: dict[str, Any] = {"approximate": asked is not image, "decoder": decoder_of(plan.root)}
     if cache is None:
-        return replace(_run(plan, chosen, stop), **about)
+        return replace(_run(plan, chosen, stop, progress), **about)
     key = result_key(plan)
     known = cache.get(key)
     if known is None:
-        raster = _run(plan, chosen, stop)
+        raster = _run(plan, chosen, stop, progress)
         cache.put(key, raster.values, raster.valid)
         known = raster.values, raster.valid
     values, valid = known
     return Raster(values, valid, plan.type, sub_geobox(grid_of(plan), region), **about)
 
 
-def _run(plan: Plan, executor: Executor, stop: Stop) -> Raster:
+def _telling(results: Iterator[T], count: int, progress: Progress | None) -> Iterator[T]:
+    """Yield results as they come; `progress` is told of each when its receiver is done with it."""
+    for done, result in enumerate(results, 1):
+        yield result
+        if progress is not None:
+            progress(done, count)
+
+
+def _run(plan: Plan, executor: Executor, stop: Stop, progress: Progress | None) -> Raster:
     given = plan.type
     shape = (len(given.time), len(given.bands), *plan.region.shape)
     values, valid = np.zeros(shape, dtype=given.dtype), np.zeros(shape, dtype=bool)
     if plan.root.op == "reduce_all":
-        return _run_total(plan, executor, stop)
+        return _run_total(plan, executor, stop, progress)
     with hold(plan.root, plan.tile):
-        for part, block in executor.run(ComputeTile(plan.root), plan.tiles, stop):
+        results = executor.run(ComputeTile(plan.root), plan.tiles, stop)
+        for part, block in _telling(results, len(plan.tiles), progress):
             rows, columns = part.within(plan.region)
             mask = block.full_valid
             valid[:, :, rows, columns] = mask
@@ -98,15 +113,16 @@ def _run(plan: Plan, executor: Executor, stop: Stop) -> Raster:
     return Raster(values, valid, given, sub_geobox(grid_of(plan), plan.region))
 
 
-def _run_total(plan: Plan, executor: Executor, stop: Stop) -> Raster:
+def _run_total(plan: Plan, executor: Executor, stop: Stop, progress: Progress | None) -> Raster:
     """Reduce a whole image: states of blocks from the workers, merged here in the order of the blocks."""
     node = plan.root
     grid, combine = infer(node.src[0]).grid, get_reducer(node.args["reducer"]).combine
     if grid is None or combine is None:
         raise ExpressionError(f"reduce_all: {node.args['reducer']!r} of {node.src[0]!r} cannot be merged over tiles")
     blocks: dict[Region, State] = {}
+    groups = list(tiles(region_of(grid), GROUPED * TOTAL_BLOCK))
     with hold(node, plan.tile):
-        for _region, states in executor.run(TotalStates(node), list(tiles(region_of(grid), GROUPED * TOTAL_BLOCK)), stop):
+        for _region, states in _telling(executor.run(TotalStates(node), groups, stop), len(groups), progress):
             blocks |= states
     ordered = [blocks[part] for part in tiles(region_of(grid), TOTAL_BLOCK)]
     result = Total(node, Program, ready_kernel, thread_pool()).finish(reduce(combine, ordered))

@@ -90,7 +90,14 @@ def _conversions(written: Expr, lowered: Expr, root: Expr) -> str:
     return f"{inserted} put in ({names or 'none'})"
 
 
-def _costs(plan: Plan) -> list[str]:
+def _deepest(lowered: Expr) -> str:
+    """Return how many times of a pixel any operator looks at, and the bytes that it holds of one at most."""
+    types = [infer(node) for node in postorder(lowered) if node.op != "constant"]
+    deepest, most = max(len(given.time) for given in types), max(given.bytes_per_pixel for given in types)
+    return f"stack        {deepest:,} times at most; {most:,} bytes a pixel at most, with its validity"
+
+
+def _costs(plan: Plan, lowered: Expr) -> list[str]:
     halo = sum(halo_of(node) for node in postorder(plan.root))
     per_pixel = len(plan.type.time) * len(plan.type.bands) * plan.type.dtype.itemsize
     groups = [
@@ -98,6 +105,7 @@ def _costs(plan: Plan) -> list[str]:
     ]
     streamed = [f"streamed     reducers of deep stacks, in groups of {max(groups)} times"] if groups else []
     return [
+        _deepest(lowered),
         *streamed,
         f"tiles        {len(plan.tiles)} of {plan.tile} pixels, halo {halo}, {plan.threads} at a time",
         f"read         {plan.read_bytes / 1e6:.1f} MB before compression",
@@ -117,7 +125,7 @@ def explain(expr: Expr, max_memory: int | None = None) -> str:
         f"nodes        {_size(expr)} as written, {_size(lowered)} written out, {_size(plan.root)} after the passes",
         f"conversions  {_conversions(expr, lowered, plan.root)}",
         f"fused        {fused}",
-        *_costs(plan),
+        *_costs(plan, lowered),
         "",
         "passes       nodes before -> after",
         *_passes(expr, lowered, trace),
