@@ -143,6 +143,18 @@ CASES |= {
     "set_nodata": Case(
         lambda a: a.set_nodata(1.0), lambda a: np.ma.MaskedArray(a.data, mask=np.ma.getmaskarray(a) | (a.data == 1)), ["u1"]
     ),
+    "quotient": Case(lambda a, b: a.quotient(b), plain(np.divide), ["f4", "f8"], 2),
+    "quotient, zero": Case(
+        lambda a, b: a.quotient(b, "zero"), plain(lambda a, b: np.where(b == 0, 0, a / b)), ["f4", "f8"], 2
+    ),
+    "quotient, mask": Case(
+        lambda a, b: a.quotient(b, "mask"),
+        lambda a, b: np.ma.MaskedArray(
+            plain(np.divide)(a, b).data, mask=np.ma.getmaskarray(a) | np.ma.getmaskarray(b) | (b.data == 0)
+        ),
+        ["f4", "f8"],
+        2,
+    ),
     "mask_where": Case(
         lambda a, b: a.mask_where(b > 0),
         lambda a, b: np.ma.MaskedArray(a.data, mask=np.ma.getmaskarray(a) | ((b.data > 0) & ~np.ma.getmaskarray(b))),
