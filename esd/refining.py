@@ -96,9 +96,10 @@ def refined(codec: Codec, codes: Codes, values: Floats, weights: Weights, refine
         slopes = _slopes(codec, decoder if decoder in codec.decoders else "full")
         tried = _moved(levels, most, *_linear(slopes, levels, error, goal.pull(error)))
         its_error = goal.error(decode(tried))
-        better = goal.cost(its_error) < cost
+        its_cost = goal.cost(its_error)
+        better = its_cost < cost
         levels, error = np.where(better, tried, levels), np.where(better, its_error, error)
-        cost = goal.cost(error)
+        cost = np.where(better, its_cost, cost)
     return codes_of(levels)
 
 
