@@ -17,15 +17,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from vector_quantize_pytorch import FSQ
 
+from esd.codec import STEPS_ALLOWED
 from esd.dekad import BANDS, DEKADS, STEPS
 from esd.errors import EncoderError
 
 __all__ = ["ESDNet", "Layer"]
 
 Layer = tuple[str | int, ...]
-"""An operation and its sizes: ("conv", width, kernel), ("residual", hidden width, kernel), ("fold", width) from 36
-time steps to those of the codes, ("unfold", width) back, ("flatten", width) from all time steps to one, ("expand",
-time steps, width) back, ("mix", hidden width), ("linear", width) or ("relu",)."""
+"""An operation and its sizes: ("conv", width, kernel), ("residual", hidden width, kernel), ("fold", width, time steps) to
+that many time steps, those of the codes if none are given, ("unfold", width) back to 36, ("flatten", width) from all
+time steps to one, ("expand", time steps, width) back, ("mix", hidden width), ("linear", width) or ("relu",)."""
 
 BOUND_MARGIN = 1e-3
 """Share by which the quantizer's bound lies outside of the outermost levels."""
@@ -77,14 +78,14 @@ class Mix(nn.ModuleList):
 
 
 class Fold(nn.Linear):
-    """Join the dekads of a step by a linear layer over all of their channels."""
+    """Join time steps by a linear layer over all of their channels; or split them, each part of the channels a step."""
 
     def __init__(self, joined: int, width: int, steps: int) -> None:
         super().__init__(joined, width)
         self.steps = steps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [pixels, 36, channels] to [pixels, steps, width]."""
+        """Map [pixels, time, channels] to [pixels, steps, width]."""
         return super().forward(x.reshape(x.shape[0], self.steps, -1))
 
 
@@ -137,17 +138,18 @@ def _build_mix(shape: Shape, _steps: int, hidden: int) -> tuple[nn.Module, Shape
     return Mix(shape[0], hidden), shape, 2 * shape[0] * hidden * shape[1]
 
 
-def _build_fold(shape: Shape, steps: int, width: int) -> tuple[nn.Module, Shape, int]:
-    if shape[0] != DEKADS:
-        raise EncoderError(f"a fold meets {shape[0]} time steps; it makes {steps} of {DEKADS}")
-    joined = DEKADS // steps * shape[1]
+def _build_fold(shape: Shape, steps: int, width: int, time: int = 0) -> tuple[nn.Module, Shape, int]:
+    steps = time or steps
+    joined, left = divmod(shape[0] * shape[1], steps)
+    if left or (shape[0] % steps and steps % shape[0]):
+        raise EncoderError(f"a fold meets {shape[0]} time steps of {shape[1]} channels; {steps} cannot be made of them")
     return Fold(joined, width, steps), (steps, width), steps * joined * width
 
 
-def _build_unfold(shape: Shape, steps: int, width: int) -> tuple[nn.Module, Shape, int]:
-    if shape[0] != steps:
-        raise EncoderError(f"an unfold meets {shape[0]} time steps; it makes {DEKADS} of {steps}")
-    return Unfold(shape[1], DEKADS // steps * width), (DEKADS, width), DEKADS * shape[1] * width
+def _build_unfold(shape: Shape, _steps: int, width: int) -> tuple[nn.Module, Shape, int]:
+    if DEKADS % shape[0]:
+        raise EncoderError(f"an unfold meets {shape[0]} time steps; they have to divide {DEKADS}")
+    return Unfold(shape[1], DEKADS // shape[0] * width), (DEKADS, width), DEKADS * shape[1] * width
 
 
 def _build_flatten(shape: Shape, _steps: int, width: int) -> tuple[nn.Module, Shape, int]:
@@ -212,8 +214,8 @@ class ESDNet(nn.Module):
 
     def __init__(self, levels: Sequence[int], parts: Mapping[str, Sequence[Layer]], steps: int = STEPS) -> None:
         super().__init__()
-        if steps < 1 or DEKADS % steps:
-            raise EncoderError(f"steps is {steps}; it has to divide the {DEKADS} dekads of a year, such as 6, 12 or 18")
+        if steps not in STEPS_ALLOWED:
+            raise EncoderError(f"steps is {steps}; it has to be one of {', '.join(map(str, STEPS_ALLOWED))}")
         dekads, codes = (DEKADS, len(BANDS)), (steps, len(levels))
         self.levels, self.steps = tuple(int(level) for level in levels), steps
         self.layers = {name: tuple(map(tuple, layers)) for name, layers in parts.items() if layers}

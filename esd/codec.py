@@ -23,7 +23,7 @@ from .fsq import FSQ
 from .layers import LAYERS, Layers, NarrowTail, Tail, run, split_tail, work_of
 from .refining import refined, require_effort
 
-__all__ = ["Codec", "fill_linear", "no_decoder", "no_uncertainty", "other_encoder"]
+__all__ = ["STEPS_ALLOWED", "Codec", "fill_linear", "no_decoder", "no_uncertainty", "other_encoder"]
 
 Floats = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.uint8]
@@ -37,7 +37,8 @@ for another shape."""
 FORMAT = 2
 FORMATS = (1, 2)
 """Formats that are read. Format 1 has twelve steps, codes uint16 whatever their number, and one decoder."""
-STEPS_ALLOWED = (6, 12, 18)
+STEPS_ALLOWED = (3, 4, 6, 9, 12, 18, 36)
+"""Steps that a codec may join the dekads of a year to."""
 
 
 def fill_linear(values: Floats, weights: Weights, mean: Floats) -> Floats:
@@ -347,7 +348,8 @@ def _parse(data: bytes, source: str) -> tuple[dict[str, Any], dict[str, Floats]]
             f"{source} is not a codec file (its description lacks {error}); make one with 'esd train'"
         ) from error
     if spec.get("steps") not in STEPS_ALLOWED or not (parts.get("full") or spec.get("without_networks")):
-        raise EncoderError(f"{source} has {spec.get('steps')} steps; a codec has 6, 12 or 18 and a decoder named full")
+        allowed = ", ".join(map(str, STEPS_ALLOWED))
+        raise EncoderError(f"{source} has {spec.get('steps')} steps; a codec has one of {allowed} and a decoder named full")
     if unknown:
         raise EncoderError(f"{source} has layers {sorted(unknown)} that this version of esd does not know; update esd")
     return spec, {name: tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}

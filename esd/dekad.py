@@ -1,7 +1,7 @@
 """Time: windows of a year, of 36 dekads each.
 
 A window is named by its first day, the first of a month. Its 36 dekads are days 1-10, 11-20 and 21-end of
-each of its twelve months. A codec joins dekads to steps: a step is a month, unless its encoder has 6 or 18 of them.
+each of its twelve months. A codec joins dekads to steps: a step is a month if its encoder has twelve of them.
 """
 
 from __future__ import annotations

@@ -19,13 +19,21 @@ LEVELS = (8, 8, 8, 5, 5, 5)
 ENCODER: list[Layer] = [
     ("conv", 16, 5),
     ("residual", 24, 3),
-    ("fold", 32),
+    ("fold", 32, 6),
     ("mix", 8),
     ("residual", 16, 1),
     ("relu",),
-    ("linear", 6),
+    ("fold", 6),
 ]
-FULL: list[Layer] = [("linear", 24), ("mix", 8), ("residual", 16, 3), ("unfold", 12), ("residual", 8, 5), ("conv", 6, 3)]
+FULL: list[Layer] = [
+    ("linear", 24),
+    ("fold", 20, 4),
+    ("mix", 8),
+    ("residual", 16, 3),
+    ("unfold", 12),
+    ("residual", 8, 5),
+    ("conv", 6, 3),
+]
 FAST: list[Layer] = [("flatten", 20), ("relu",), ("expand", 36, 6)]
 UNCERTAINTY: list[Layer] = [("flatten", 8), ("relu",), ("expand", 36, 6)]
 PARTS = {"encoder": ENCODER, "full": FULL, "fast": FAST, "uncertainty": UNCERTAINTY}
@@ -154,9 +162,11 @@ def test_a_codec_beyond_three_megabytes_is_refused() -> None:
     ("encoder", "message"),
     [
         ([("attend", 8)], "'attend' is unknown"),
-        ([("fold", 8), ("fold", 8)], "fold meets 12 time steps"),
+        ([("fold", 8), ("fold", 8, 9)], "fold meets 12 time steps of 8 channels; 9 cannot be made"),
+        ([("fold", 9, 6), ("fold", 6)], "fold meets 6 time steps of 9 channels; 12 cannot be made"),
         ([("conv", 8, 4), ("fold", 6)], "kernels odd"),
-        ([("fold", 8, 3), ("linear", 6)], "takes another number"),
+        ([("fold", 8, 3), ("linear", 6)], "end at"),
+        ([("fold", 8, 3, 1), ("linear", 6)], "takes another number"),
         ([("fold", 8)], "end at"),
         ([("fold", 0)], "wrong size"),
     ],
