@@ -3,7 +3,8 @@
 An encoder answers in one pass what is a question of nearest points; its codes are good, not the best that the decoder has.
 A pass here is a Gauss-Newton step on the grid of levels: a decoder is taken for linear around the codes as they are
 (`tangents`), each level moves in turn to where that linear decoder is nearest to the observations, and a pixel's new
-codes are kept where the full decoder itself says that they are better, so no pass makes a pixel worse.
+codes are kept where the full decoder itself says that they are better, so no pass makes a pixel worse. Passes along the
+full decoder go on for a pixel as long as they pay: the few pixels that the encoder misses by far need several.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ __all__ = ["ANCHOR", "BEND", "EFFORTS", "refined", "require_effort"]
 Floats = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.uint8]
 Codes = npt.NDArray[np.unsignedinteger]
+Pixels = npt.NDArray[np.intp]
 
-EFFORTS: tuple[tuple[str, ...], ...] = ((), ("fast",), ("fast", "full"))
-"""The decoders whose slopes the passes of each effort follow: those of the light one nearly lead where those of the full one
-do, for a tenth of the work."""
-BEND = 0.01
+EFFORTS: tuple[tuple[tuple[str, int], ...], ...] = ((), (("fast", 1),), (("fast", 1), ("full", 6)))
+"""The decoders whose slopes each effort follows, and in how many passes at most: those of the light one nearly lead where
+those of the full one do, for a tenth of the work."""
+PAYS = 0.05
+"""Share of a pixel's cost that a pass has to take away for another one to follow."""
+BEND = 0.03
 """Reflectance error where the cost turns from squared to absolute (Huber), so that clouds left in the data do not rule."""
 ANCHOR = 0.2
 """What a value that was not observed counts beside one that was: it is held to what the encoder's codes make of it. Without
@@ -50,6 +54,10 @@ class _Goal:
 
     values: Floats
     counts: Floats
+
+    def of(self, chosen: Pixels) -> _Goal:
+        """Return the goal of some pixels."""
+        return _Goal(self.values[:, chosen], self.counts[:, chosen])
 
     def error(self, decoded: Floats) -> Floats:
         """Return the error in units of the bend."""
@@ -77,30 +85,59 @@ def refined(codec: Codec, codes: Codes, values: Floats, weights: Weights, refine
 
     `refine` is the effort (`EFFORTS`). A codec without a light decoder follows the full one's slopes.
     """
-    steps, dims, pixels = codec.steps, codec.fsq.dims, codes.shape[1]
-    most = np.tile(np.array(codec.fsq.levels, dtype=np.float32) - 1, steps)
-
-    def codes_of(levels: Floats) -> Codes:
-        return codec.fsq.levels_to_indices(np.rint(levels).reshape(steps, dims, pixels).transpose(0, 2, 1))
-
-    def decode(levels: Floats) -> Floats:
-        return codec.decode(codes_of(levels)).reshape(-1, pixels)
-
-    levels = codec.fsq.indices_to_levels(codes).transpose(0, 2, 1).reshape(-1, pixels).astype(np.float32)
-    decoded, seen = decode(levels), (weights > 0).reshape(-1, pixels)
-    counts = np.where(seen, np.float32(1), np.float32(ANCHOR))
-    goal = _Goal(np.where(seen, values.reshape(-1, pixels), decoded), counts)
-    error = goal.error(decoded)
-    cost = goal.cost(error)
-    for decoder in EFFORTS[refine]:
+    search = _Search.begin(codec, codes, values, weights)
+    for decoder, passes in EFFORTS[refine]:
         slopes = _slopes(codec, decoder if decoder in codec.decoders else "full")
+        paying = np.arange(codes.shape[1])
+        for _ in range(passes):
+            if paying.size:
+                paying = search.follow(slopes, _filled_up(paying))
+    return search.codes()
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Where the search stands: `levels` [numbers of the embedding, pixels], what they decode to and what that costs."""
+
+    codec: Codec
+    goal: _Goal
+    levels: Floats
+    error: Floats
+    cost: Floats
+
+    @classmethod
+    def begin(cls, codec: Codec, codes: Codes, values: Floats, weights: Weights) -> _Search:
+        pixels = codes.shape[1]
+        levels = codec.fsq.indices_to_levels(codes).transpose(0, 2, 1).reshape(-1, pixels).astype(np.float32)
+        decoded, seen = codec.decode(codes).reshape(-1, pixels), (weights > 0).reshape(-1, pixels)
+        counts = np.where(seen, np.float32(1), np.float32(ANCHOR))
+        goal = _Goal(np.where(seen, values.reshape(-1, pixels), decoded), counts)
+        error = goal.error(decoded)
+        return cls(codec, goal, levels, error, goal.cost(error))
+
+    def codes(self) -> Codes:
+        return self._codes_of(self.levels)
+
+    def follow(self, slopes: Callable[[Floats], Floats], chosen: Pixels) -> Pixels:
+        """Take a pass with the chosen pixels, keep what is better, and return those that it paid for."""
+        goal, levels, error, cost = self.goal.of(chosen), self.levels[:, chosen], self.error[:, chosen], self.cost[chosen]
+        most = np.tile(np.array(self.codec.fsq.levels, dtype=np.float32) - 1, self.codec.steps)
         tried = _moved(levels, most, *_linear(slopes, levels, error, goal.pull(error)))
-        its_error = goal.error(decode(tried))
+        its_error = goal.error(self.codec.decode(self._codes_of(tried)).reshape(-1, chosen.size))
         its_cost = goal.cost(its_error)
         better = its_cost < cost
-        levels, error = np.where(better, tried, levels), np.where(better, its_error, error)
-        cost = np.where(better, its_cost, cost)
-    return codes_of(levels)
+        kept = chosen[better]
+        self.levels[:, kept], self.error[:, kept], self.cost[kept] = tried[:, better], its_error[:, better], its_cost[better]
+        return np.unique(chosen[its_cost < cost * np.float32(1 - PAYS)])
+
+    def _codes_of(self, levels: Floats) -> Codes:
+        steps, dims = self.codec.steps, self.codec.fsq.dims
+        return self.codec.fsq.levels_to_indices(np.rint(levels).reshape(steps, dims, -1).transpose(0, 2, 1))
+
+
+def _filled_up(chosen: Pixels) -> Pixels:
+    """Repeat the last pixel until slopes are computed in full batches: the order of BLAS's sums depends on their size."""
+    return np.pad(chosen, (0, -chosen.size % TOGETHER), mode="edge")
 
 
 def _slopes(codec: Codec, decoder: str) -> Callable[[Floats], Floats]:
