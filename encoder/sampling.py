@@ -199,13 +199,16 @@ class Augmentation:
 
     `shift`: the year begins at another dekad; `blend`: a mixed pixel of two of the same source (reflectance mixes
     linearly by area); `clouds`: a thin to thick cloud or shadow that a mask overlooked, on one or two dekads and part
-    of the target too; `gain`: standard deviation of a factor on every band (sensor and correction differences).
+    of the target too; `gain`: standard deviation of a factor on every band (sensor and correction differences); `spikes`:
+    one band far too bright on a dekad, as where a detector saturates, and half so on the next one, as where gaps are
+    filled from it, part of the target too.
     """
 
     shift: float = 0.5
     blend: float = 0.3
     clouds: float = 0.0
     gain: float = 0.02
+    spikes: float = 0.0
 
 
 def _overlook_clouds(values: Floats, share: float, rng: np.random.Generator) -> Floats:
@@ -220,6 +223,19 @@ def _overlook_clouds(values: Floats, share: float, rng: np.random.Generator) -> 
     cover[dekad, pixel] = opacity
     cover[(dekad + 1) % DEKADS, pixel] = opacity * lasts * rng.random(pixels)
     return values + cover[:, None] * (color - values)
+
+
+def _spike(values: Floats, share: float, rng: np.random.Generator) -> Floats:
+    """Return the values with one band of some pixels far too bright on a dekad, and of half of them half so on the next."""
+    pixels = values.shape[2]
+    meets, lasts = rng.random((2, pixels)) < np.array([share, 0.5])[:, None]
+    bright = rng.uniform(0.5, 1.0, pixels).astype(np.float32)
+    dekad, band, pixel = rng.integers(0, DEKADS, pixels), rng.integers(0, len(BANDS), pixels), np.arange(pixels)
+    result = values.copy()
+    for later, opacity in ((0, meets * np.float32(1)), (1, meets * lasts * np.float32(0.5))):
+        place = (dekad + later) % DEKADS, band, pixel
+        result[place] += opacity * (bright - result[place])
+    return result
 
 
 def _blend(values: Floats, weights: Weights, share: float, rng: np.random.Generator) -> tuple[Floats, Weights, Mask]:
@@ -239,6 +255,8 @@ def vary(values: Floats, weights: Weights, how: Augmentation, rng: np.random.Gen
     pixels = values.shape[2]
     values, weights, blended = _blend(values, weights, how.blend, rng)
     values = _overlook_clouds(values, how.clouds, rng)
+    if how.spikes > 0:
+        values = _spike(values, how.spikes, rng)
     values = values * rng.normal(1.0, how.gain, (1, len(BANDS), pixels)).astype(np.float32)
     shift = np.where(rng.random(pixels) < how.shift, rng.integers(0, DEKADS, pixels), 0)
     rows = ((np.arange(DEKADS)[:, None] - shift) % DEKADS)[:, None, :]

@@ -182,6 +182,22 @@ def test_overlooked_clouds_lie_on_one_or_two_neighbouring_dekads() -> None:
     assert (values < 0.2).any()
 
 
+def test_a_spike_is_of_one_band_and_half_as_bright_where_it_lasts() -> None:
+    pixels = source(400)
+    pixels.weights[:] = 1
+    pixels.values[:] = 0.25
+    how = Augmentation(shift=0.0, blend=0.0, clouds=0.0, gain=0.0, spikes=0.5)
+    values, _weights, _blended = vary(pixels.values, pixels.weights, how, np.random.default_rng(6))
+    risen = (values - np.float32(0.25)) > 1e-6
+    assert (risen.any(axis=0).sum(axis=0) <= 1).all()
+    assert 0.4 < risen.any(axis=(0, 1)).mean() < 0.6
+    sizes = np.sort((values - np.float32(0.25)).max(axis=1), axis=0)[::-1]
+    assert (sizes[0][risen.any(axis=(0, 1))] >= 0.25).all()
+    lasting = risen.sum(axis=(0, 1)) == 2
+    assert 0.3 < lasting.sum() / risen.any(axis=(0, 1)).sum() < 0.7
+    np.testing.assert_allclose(sizes[1][lasting], sizes[0][lasting] / 2, rtol=1e-5)
+
+
 def test_mixed_pixels_teach_no_class() -> None:
     labelled = source(300)
     labelled.weights[:] = 1
