@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -261,18 +260,21 @@ def test_a_source_of_unknown_kind_is_named(tmp_path: Path) -> None:
         build_sources(Config.from_document(document), tmp_path, {})
 
 
-def test_the_shipped_config_makes_the_shipped_codec() -> None:
-    folder = shipped()["esd24"].parent
-    path = folder.parent / "configs" / "esd24.toml"
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_the_shipped_config_makes_the_shipped_codec(name: str) -> None:
+    folder = shipped()[name].parent
+    path = folder.parent / "configs" / f"{name}.toml"
     described = Config.load(path)
-    codec = Codec.load(shipped()["esd24"])
-    document = tomllib.loads(path.read_text())
-    assert codec.spec["levels"] == document["model"]["levels"] == [8, 8, 8, 5, 5, 5]
-    for part, layers in (("full", described.model.full), ("fast", described.model.fast)):
-        assert [layer["op"] for layer in codec.layers[part]] == [layer[0] for layer in layers]
+    codec = Codec.load(shipped()[name])
+    assert codec.id == name
+    assert codec.spec["levels"] == list(described.model.levels)
+    assert codec.steps == described.model.steps
+    for part in ("encoder", "full", "fast", "uncertainty"):
+        assert [layer["op"] for layer in codec.layers[part]] == [layer[0] for layer in getattr(described.model, part)]
     assert codec.spec["card"]["seed"] == described.training.seed
     assert codec.spec["card"]["steps"] == described.steps
-    assert codec.sha256 in (folder / "esd24.md").read_text()
+    assert codec.sha256 in (folder / f"{name}.md").read_text()
+    assert shipped()[name].stat().st_size < 3_000_000
 
 
 def test_the_shipped_codec_beats_principal_components_on_whole_degrees_not_trained_on(shared_data: Path) -> None:
