@@ -26,6 +26,7 @@ from .config import Config, Model, Training
 from .losses import Target, total_loss
 from .model import ESDNet
 from .normalization import Normalization, features, normalization
+from .pruning import pruned
 from .sampling import Batch, Sampling, Source, calibration_pixels, class_names, draw_batch, split
 from .weights import find
 
@@ -33,6 +34,8 @@ __all__ = ["Fitted", "Point", "Progress", "fit"]
 
 MONITORED = 512
 """Pixels of each source on which a run reports its progress."""
+LOOKED_AT = 20000
+"""Pixel-years, one of which has to open a hidden unit for it to be shipped."""
 
 
 @dataclass(frozen=True)
@@ -238,9 +241,17 @@ def fit(
         run.restore(checkpoint)
     monitored = [[_monitored(source) for source in part] for part in (held_out, calibration)]
     stopped = _advance_to_the_end(run, learned, monitored, checkpoint, progress)
-    shipped = run.average if config.training.average > 0 else run.model
+    shipped = pruned(run.average if config.training.average > 0 else run.model, _looked_at(run, learned))
     factor = interval_factor(shipped, calibration or learned, run.normal) if config.model.uncertainty else None
     return Fitted(shipped, run.normal, factor, tuple(run.curve), training, held_out, not stopped)
+
+
+def _looked_at(run: _Run, learned: Sequence[Source]) -> torch.Tensor:
+    """Return the features of pixel-years as training sees them, for the units that none of them opens to be left out."""
+    config = run.config
+    sampling = Sampling(LOOKED_AT, config.hiding, config.augmentation)
+    batch = draw_batch(learned, sampling, np.random.default_rng((config.training.seed, config.steps)))
+    return features(batch.values, batch.shown, run.normal)
 
 
 def _advance_to_the_end(

@@ -13,6 +13,7 @@ from esd.codec import Codec
 from esd.encoder.export import codec_bytes
 from esd.encoder.model import ESDNet, Layer
 from esd.encoder.normalization import Normalization, features
+from esd.encoder.pruning import pruned
 from esd.errors import EncoderError
 
 LEVELS = (8, 8, 8, 5, 5, 5)
@@ -174,6 +175,26 @@ def test_a_codec_beyond_three_megabytes_is_refused() -> None:
 def test_layers_that_do_not_fit_are_named(encoder: list[Layer], message: str) -> None:
     with pytest.raises(EncoderError, match=message):
         ESDNet(LEVELS, {"encoder": encoder, "full": [("unfold", 6)]})
+
+
+def test_units_that_never_open_are_left_out_and_nothing_changes() -> None:
+    model = network(seed=8)
+    with torch.no_grad():
+        for part, place, kept in (("encoder", 1, 5), ("encoder", 3, 3), ("full", 3, 0)):
+            first = model.networks[part][place][0]
+            first.bias[kept:] = -1e4
+    values, weights = dekads(300)
+    given = features(values, weights, NORMAL)
+    smaller = pruned(model, given)
+    assert [smaller.layers[part][place][1] for part, place in (("encoder", 1), ("encoder", 3), ("full", 3))] == [5, 3, 1]
+    assert smaller.work["encoder"] < model.work["encoder"]
+    with torch.no_grad():
+        codes = model.codes(given)
+        assert torch.equal(smaller.codes(given), codes)
+        quantized = model.quantize(model.latent(given))
+        torch.testing.assert_close(smaller.decode(quantized), model.decode(quantized))
+    whole = Codec(codec_bytes("random", model, NORMAL, half=False)).encode(values, weights)
+    np.testing.assert_array_equal(Codec(codec_bytes("random", smaller, NORMAL, half=False)).encode(values, weights), whole)
 
 
 def test_shipped_codecs_are_found_without_torch() -> None:
