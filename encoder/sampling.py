@@ -229,7 +229,7 @@ def _spike(values: Floats, share: float, rng: np.random.Generator) -> Floats:
     """Return the values with one band of some pixels far too bright on a dekad, and of half of them half so on the next."""
     pixels = values.shape[2]
     meets, lasts = rng.random((2, pixels)) < np.array([share, 0.5])[:, None]
-    bright = rng.uniform(0.5, 1.0, pixels).astype(np.float32)
+    bright = np.asarray(rng.uniform(0.5, 1.0, pixels), dtype=np.float32)
     dekad, band, pixel = rng.integers(0, DEKADS, pixels), rng.integers(0, len(BANDS), pixels), np.arange(pixels)
     result = values.copy()
     for later, opacity in ((0, meets * np.float32(1)), (1, meets * lasts * np.float32(0.5))):
