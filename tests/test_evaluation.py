@@ -346,7 +346,7 @@ def test_a_ladder_has_every_method_at_every_size(runtime: Runtime) -> None:
     source = pixels(200)
     found = rungs([(runtime,)], source, 1, sizes=(6, 12))
     assert [(rung.family, rung.bytes) for rung in found] == [
-        ("codec", 24),
+        ("esd", 24),
         *((n, s) for n in ("PCA", "cosines", "harmonics") for s in (6, 12)),
     ]
     expected = classical_scores("PCA", 12, source, (1,))
