@@ -255,7 +255,7 @@ def vary(values: Floats, weights: Weights, how: Augmentation, rng: np.random.Gen
     pixels = values.shape[2]
     values, weights, blended = _blend(values, weights, how.blend, rng)
     values = _overlook_clouds(values, how.clouds, rng)
-    if how.spikes > 0:
+    if how.spikes > 0:  # a recipe without them goes on to draw the batches that its codec was trained on
         values = _spike(values, how.spikes, rng)
     values = values * rng.normal(1.0, how.gain, (1, len(BANDS), pixels)).astype(np.float32)
     shift = np.where(rng.random(pixels) < how.shift, rng.integers(0, DEKADS, pixels), 0)
