@@ -259,7 +259,7 @@ class Codec:
     def _decode_batch(self, body: Layers, tail: NarrowTail, codes: Codes, result: Floats) -> None:
         padded = _padded(codes, self.fill)
         values = np.take(self.fsq.codebook_with_fill, padded.T, axis=0).transpose(1, 2, 0)
-        result[...] = tail(run(body, self.tensors, values))[:, : codes.shape[1]]
+        result[...] = tail(run(body, self.tensors, values, tail.times))[:, : codes.shape[1]]
 
     def _legal(self, flat: Codes) -> npt.NDArray[np.bool_]:
         legal: npt.NDArray[np.bool_] = np.all(flat < self.fsq.size, axis=0)

@@ -21,15 +21,19 @@ Floats = npt.NDArray[np.float32]
 Tensors = Mapping[str, Floats]
 Layers = Sequence[Mapping[str, Any]]
 
-BLOCK_DEKADS, BLOCK_BANDS = 6, 2
-"""The last layer of a decoder that ends in `expand` is computed in blocks of so many dekads and bands: red and nir, which
-most indices need, are one block."""
-MIX_COLUMNS = 1024
+BLOCK_DEKADS, BLOCK_BANDS = 3, 2
+"""The last layer of a decoder is computed in blocks of so many dekads and bands: red and nir, which most indices need, are
+one block."""
+MIX_COLUMNS = 2560
 """Numbers of a time step that `mix` takes at a time: few enough that its hidden layer, the widest array of a codec, stays in
 the cache, and that BLAS multiplies in place what it would else pack first. Two to three times as fast; the same sums."""
 
 
 def _linear(x: Floats, weight: Floats, bias: Floats) -> Floats:
+    rows, columns = weight.shape
+    if rows > 4 * columns:  # a row of ones costs less than a pass over the many rows of the result
+        ones = np.ones((len(x), 1, x.shape[2]), dtype=x.dtype)
+        return np.matmul(np.column_stack([weight, bias]), np.concatenate([x, ones], axis=1))
     result: Floats = np.matmul(weight, x)
     result += bias[:, None]
     return result
@@ -135,11 +139,37 @@ LAYERS: dict[str, Callable[[Floats, Tensors, str], Floats]] = {
 """What each operation of a codec file does; `relu` may overwrite its input, which nothing else looks at."""
 
 
-def run(layers: Layers, tensors: Tensors, x: Floats) -> Floats:
-    """Run layers one after the other on [time, channels, pixels]; may overwrite `x`."""
-    for layer in layers:
-        x = LAYERS[layer["op"]](x, tensors, layer.get("name", ""))
-    return x
+STEPWISE = ("relu", "linear", "residual")
+"""Operations that make a time step of their output of the same one of their input; "residual" if its kernel is 1."""
+
+
+def run(layers: Layers, tensors: Tensors, x: Floats, times: npt.NDArray[np.intp] | None = None) -> Floats:
+    """Run layers one after the other on [time, channels, pixels]; may overwrite `x`.
+
+    `times` keeps some time steps of the result, to the bit what they are among all; no layer at the end computes others.
+    """
+    apart = _apart_from(layers, tensors)
+    for place, layer in enumerate(layers):
+        name = layer.get("name", "")
+        if times is not None and place == apart:
+            joined = tensors[f"{name}.weight"].shape[1] if layer["op"] == "fold" else x.shape[1]
+            x = x.reshape(-1, joined, x.shape[2])[times]
+        x = LAYERS[layer["op"]](x, tensors, name)
+    return x if times is None or apart < len(layers) else x[times]
+
+
+def _apart_from(layers: Layers, tensors: Tensors) -> int:
+    """Return the place of the first layer from which on a time step depends on no other, once a fold has joined its own."""
+    place = len(layers)
+    while place and _is_stepwise(layers[place - 1], tensors):
+        place -= 1
+    return place - 1 if place and layers[place - 1]["op"] == "fold" else place
+
+
+def _is_stepwise(layer: Mapping[str, Any], tensors: Tensors) -> bool:
+    if layer["op"] == "residual":
+        return all(tensors[f"{layer['name']}.{i}.weight"].shape[2] == 1 for i in (0, 1))
+    return layer["op"] in STEPWISE
 
 
 def work_of(layers: Layers, tensors: Tensors, x: Floats) -> tuple[Floats, int]:
@@ -160,12 +190,11 @@ def work_of(layers: Layers, tensors: Tensors, x: Floats) -> tuple[Floats, int]:
 
 @dataclass(frozen=True)
 class Tail:
-    """The last layer of a decoder in groups of rows, each a matrix product of one fixed shape.
+    """The last layer of a decoder in blocks of rows, each a matrix product of one fixed shape.
 
     So a number comes out the same, to the bit, whether it is asked for alone or with all others: BLAS may choose another
-    summation for another shape. `weight` is [group, row, channel], all for one time step, or [1, row, channel] where the
-    groups are the time steps of the input; `bias` is [group, row, 1]. `place` [dekad, band] tells which number of
-    [group, row] is asked for.
+    summation for another shape. `weight` [block, row, channel] and `bias` [block, row, 1] are those of every time step of
+    the input. `place` [dekad, band] tells which number of [time, block, row] is asked for.
     """
 
     weight: Floats
@@ -175,36 +204,43 @@ class Tail:
     def narrowed(self, dekads: Sequence[int], bands: Sequence[int]) -> NarrowTail:
         """Return the part of the layer that some dekads and bands need."""
         wanted = self.place[np.ix_(dekads, bands)].ravel()
-        rows = self.bias.shape[1]
+        blocks, rows = self.bias.shape[:2]
         groups, position = np.unique(wanted // rows, return_inverse=True)
-        by_time = self.weight.shape[0] == 1
-        weight = self.weight[0] if by_time else self.weight[groups]
-        return NarrowTail(
-            weight, self.bias[groups], groups if by_time else None, position.reshape(-1) * rows + wanted % rows
-        )
+        times, blocks_of = groups // blocks, groups % blocks
+        needed = np.unique(times)
+        products = tuple((self.weight[chosen], self.bias[chosen]) for chosen in (blocks_of[times == one] for one in needed))
+        everything = needed.size == self.place.size // (blocks * rows)
+        return NarrowTail(products, None if everything else needed, position.reshape(-1) * rows + wanted % rows)
 
 
 @dataclass(frozen=True)
 class NarrowTail:
-    """The groups of a `Tail` that are asked for; `rows` are the numbers asked for among those of the groups."""
+    """The blocks of a `Tail` that are asked for.
 
-    weight: Floats
-    bias: Floats
+    `products` hold weight and bias of the blocks of each time step needed, `times` which those are (None: all), and `rows`
+    the numbers asked for among those of the blocks.
+    """
+
+    products: tuple[tuple[Floats, Floats], ...]
     times: npt.NDArray[np.intp] | None
     rows: npt.NDArray[np.intp]
 
     def __call__(self, x: Floats) -> Floats:
-        """Return the numbers asked for, [dekad x band, pixels], from the input of the layer."""
-        wide: Floats = np.matmul(self.weight, x[0] if self.times is None else x[self.times])
-        wide += self.bias
+        """Return the numbers asked for, [dekad x band, pixels], from the input [times needed, channels, pixels]."""
+        counts = [len(bias) for _, bias in self.products]
+        wide = np.empty((sum(counts), self.products[0][1].shape[1], x.shape[2]), dtype=np.float32)
+        for (weight, bias), step, part in zip(self.products, x, np.split(wide, np.cumsum(counts)[:-1]), strict=True):
+            np.matmul(weight, step, out=part)
+            part += bias
         return wide.reshape(-1, x.shape[2])[self.rows]
 
 
-def _blocks_of_expand(bands: int) -> npt.NDArray[np.intp]:
-    """Return the rows of an `expand` in the order of its blocks: [block, row of the block]."""
+def _blocks(dekads: int, bands: int) -> npt.NDArray[np.intp]:
+    """Return the rows of a layer that makes so many dekads in the order of its blocks: [block, row of the block]."""
+    together = BLOCK_DEKADS if dekads % BLOCK_DEKADS == 0 else dekads
     paired = BLOCK_BANDS if bands % BLOCK_BANDS == 0 else 1
-    rows = np.arange(DEKADS * bands).reshape(DEKADS // BLOCK_DEKADS, BLOCK_DEKADS, bands // paired, paired)
-    return rows.transpose(0, 2, 1, 3).reshape(-1, BLOCK_DEKADS * paired)
+    rows = np.arange(dekads * bands).reshape(dekads // together, together, bands // paired, paired)
+    return rows.transpose(0, 2, 1, 3).reshape(-1, together * paired)
 
 
 def split_tail(layers: Layers, tensors: Tensors, scale: Floats, offset: Floats) -> tuple[Layers, Tail]:
@@ -213,17 +249,14 @@ def split_tail(layers: Layers, tensors: Tensors, scale: Floats, offset: Floats) 
     Where the last layer is none of `expand`, `unfold` and `linear`, scale and offset become a layer of their own.
     """
     bands, last = len(scale), layers[-1]
-    place = np.arange(DEKADS * bands).reshape(DEKADS, bands)
-    if last["op"] not in ("expand", "unfold", "linear"):
-        bias = np.broadcast_to(offset[:, None], (DEKADS, bands, 1)).copy()
-        return layers, Tail(np.diag(scale)[None], bias, place)
-    weight, bias = tensors[f"{last['name']}.weight"], tensors[f"{last['name']}.bias"]
-    repeats = len(bias) // bands
-    weight = weight * np.tile(scale, repeats)[:, None]
-    bias = bias * np.tile(scale, repeats) + np.tile(offset, repeats)
-    if last["op"] == "expand":
-        order = _blocks_of_expand(bands)
-        place = np.argsort(order.ravel()).reshape(DEKADS, bands)
-        return layers[:-1], Tail(weight[order], bias[order][..., None], place)
-    groups = DEKADS * bands // len(bias)
-    return layers[:-1], Tail(weight[None], np.broadcast_to(bias[None, :, None], (groups, len(bias), 1)).copy(), place)
+    if last["op"] in ("expand", "unfold", "linear"):
+        body, weight, bias = layers[:-1], tensors[f"{last['name']}.weight"], tensors[f"{last['name']}.bias"]
+    else:
+        body, weight, bias = layers, np.eye(bands, dtype=np.float32), np.zeros(bands, dtype=np.float32)
+    dekads = len(bias) // bands
+    weight = weight * np.tile(scale, dekads)[:, None]
+    bias = bias * np.tile(scale, dekads) + np.tile(offset, dekads)
+    order = _blocks(dekads, bands)
+    first = np.arange(DEKADS // dekads)[:, None] * len(bias)
+    place = (first + np.argsort(order.ravel())).reshape(DEKADS, bands)
+    return body, Tail(weight[order], bias[order][..., None], place)

@@ -107,6 +107,35 @@ def test_decoding_is_equal(codec: Codec, decoder: str) -> None:
     np.testing.assert_allclose(codec.decode(codes, decoder=decoder), expected, atol=1e-5 * scale)
 
 
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [("mix", 8), ("fold", 40, 3), ("relu",), ("unfold", 6)],
+        [("fold", 16, 3), ("residual", 12, 1), ("linear", 9), ("unfold", 6)],
+        [("fold", 16, 3), ("residual", 12, 3), ("relu",), ("unfold", 6)],
+        [("fold", 16, 4), ("mix", 4), ("unfold", 6)],
+        [("linear", 8), ("unfold", 7), ("mix", 4), ("linear", 6)],
+        [("flatten", 20), ("expand", 36, 8), ("conv", 6, 3), ("relu",)],
+    ],
+    ids=str,
+)
+def test_some_dates_and_bands_are_to_the_bit_what_they_are_among_all(layers: list[Layer]) -> None:
+    torch.manual_seed(2)
+    model = ESDNet(LEVELS, {"encoder": [("fold", 8), ("linear", 6)], "full": layers})
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    codec = Codec(codec_bytes("some", model, NORMAL, half=False))
+    codes = np.random.default_rng(5).integers(0, codec.fsq.size, (12, 300)).astype(np.uint16)
+    every = codec.decode(codes)
+    quantized = torch.from_numpy(codec.fsq.indices_to_values(codes.T))
+    with torch.no_grad():
+        expected = (model.decode(quantized).numpy() * NORMAL.std + NORMAL.mean).transpose(1, 2, 0)
+    np.testing.assert_allclose(every, expected, atol=1e-5 * max(1.0, float(np.abs(expected).max())))
+    for chosen, bands in (([18], ("nir",)), ([35, 0], ("red", "blue")), ([12, 13, 23], codec.bands)):
+        places = [list(codec.bands).index(band) for band in bands]
+        np.testing.assert_array_equal(codec.decode(codes, chosen, list(bands)), every[chosen][:, places])
+
+
 def test_intervals_are_equal(codec: Codec) -> None:
     codes = np.random.default_rng(4).integers(0, codec.fsq.size, (12, 100)).astype(np.uint16)
     with torch.no_grad():
