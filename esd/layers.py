@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from .dekad import DEKADS
 
-__all__ = ["LAYERS", "Layers", "Tail", "Tensors", "run", "split_tail", "work_of"]
+__all__ = ["LAYERS", "Layers", "Tail", "Tensors", "apart_from", "run", "split_tail", "work_of"]
 
 Floats = npt.NDArray[np.float32]
 Tensors = Mapping[str, Floats]
@@ -148,7 +148,7 @@ def run(layers: Layers, tensors: Tensors, x: Floats, times: npt.NDArray[np.intp]
 
     `times` keeps some time steps of the result, to the bit what they are among all; no layer at the end computes others.
     """
-    apart = _apart_from(layers, tensors)
+    apart = apart_from(layers, tensors)
     for place, layer in enumerate(layers):
         name = layer.get("name", "")
         if times is not None and place == apart:
@@ -158,7 +158,7 @@ def run(layers: Layers, tensors: Tensors, x: Floats, times: npt.NDArray[np.intp]
     return x if times is None or apart < len(layers) else x[times]
 
 
-def _apart_from(layers: Layers, tensors: Tensors) -> int:
+def apart_from(layers: Layers, tensors: Tensors) -> int:
     """Return the place of the first layer from which on a time step depends on no other, once a fold has joined its own."""
     place = len(layers)
     while place and _is_stepwise(layers[place - 1], tensors):

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from .layers import LAYERS, Layers, Tensors
+from .layers import LAYERS, Layers, Tensors, apart_from
 
 __all__ = ["derivatives"]
 
@@ -75,15 +75,39 @@ PASSED_ON: dict[str, Callable[[Floats, Floats, Tensors, str], Passed]] = {
 }
 
 
+ENDS = ("linear", "unfold", "expand")
+"""Last layers that make of each time step its own part of the output."""
+
+
+def _passed_on(layers: Layers, tensors: Tensors, x: Floats, moved: Floats) -> Passed:
+    for layer in layers:
+        x, moved = PASSED_ON[layer["op"]](x, moved, tensors, layer.get("name", ""))
+    return x, moved
+
+
+def _themselves(time: int, channels: int, pixels: int) -> Floats:
+    """Return the derivatives of the numbers of each time step by themselves, [time, channels, channels, pixels]."""
+    one = np.eye(channels, dtype=np.float32)[None, :, :, None]
+    return np.ascontiguousarray(np.broadcast_to(one, (time, channels, channels, pixels)))
+
+
 def derivatives(layers: Layers, tensors: Tensors, x: Floats) -> Floats:
     """Return how each output of layers moves with each input, [time, channels, inputs, pixels].
 
     `x` is the input [steps, dims, pixels]; inputs are counted step by step, dimensions fastest.
     """
     steps, dims, pixels = x.shape
-    moved = np.zeros((steps * dims, steps * dims, pixels), dtype=np.float32)
-    moved[np.arange(steps * dims), np.arange(steps * dims)] = 1
-    moved = moved.reshape(steps, dims, steps * dims, pixels)
-    for layer in layers:
-        x, moved = PASSED_ON[layer["op"]](x, moved, tensors, layer.get("name", ""))
-    return moved
+    inputs = steps * dims
+    moved = _themselves(1, inputs, pixels).reshape(steps, dims, inputs, pixels)
+    apart = apart_from(layers[:-1], tensors)
+    joins = layers[apart]["op"] == "fold" and layers[-1]["op"] in ENDS
+    joined = tensors[f"{layers[apart]['name']}.weight"].shape[1] if joins else inputs
+    if joined >= inputs:
+        return _passed_on(layers, tensors, x, moved)[1]
+    # From there on fewer numbers than there are inputs decide on a time step: it moves with them, and they with the inputs.
+    x, moved = _passed_on(layers[:apart], tensors, x, moved)
+    x, moved = x.reshape(-1, joined, pixels), moved.reshape(-1, joined, inputs, pixels)
+    last = _passed_on(layers[apart:], tensors, x, _themselves(len(x), joined, pixels))[1]
+    by_token = last.reshape(len(x), -1, joined, pixels)
+    by_input = np.matmul(by_token.transpose(0, 3, 1, 2), moved.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
+    return by_input.reshape(*last.shape[:2], inputs, pixels)

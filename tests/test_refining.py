@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from random_codecs import random_codec
 from random_ladder import MEAN, STD, ladder_codec
 
 from esd.codec import Codec
 from esd.dekad import BANDS, DEKADS
-from esd.encoder.export import codec_file
+from esd.encoder.export import codec_bytes, codec_file
+from esd.encoder.model import ESDNet, Layer
+from esd.encoder.normalization import Normalization
 from esd.errors import EncoderError
 from esd.layers import run
 from esd.refining import ANCHOR, BEND
@@ -38,7 +41,28 @@ def cost_of(codec: Codec, codes: npt.NDArray[np.generic], values: Floats, weight
     return each.sum(axis=(0, 1))
 
 
-CODECS = [random_codec(seed=1), ladder_codec(24, seed=2), ladder_codec(12, seed=3), ladder_codec(6, seed=4, fast=None)]
+def codec_of_tokens() -> Codec:
+    """A codec whose decoders join steps to three tokens, one of them with nothing between the tokens after that."""
+    torch.manual_seed(8)
+    parts: dict[str, list[Layer]] = {
+        "encoder": [("fold", 24, 3), ("mix", 6), ("fold", 5)],
+        "full": [("fold", 24, 3), ("mix", 6), ("residual", 24, 1), ("unfold", 6)],
+        "fast": [("mix", 16), ("fold", 32, 3), ("relu",), ("unfold", 6)],
+    }
+    model = ESDNet((9, 8, 5, 5, 4), parts)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.25)
+    normal = Normalization(np.full(6, 0.2, np.float32), np.full(6, 0.1, np.float32))
+    return Codec(codec_bytes("tokens", model, normal, half=False))
+
+
+CODECS = [
+    random_codec(seed=1),
+    ladder_codec(24, seed=2),
+    ladder_codec(12, seed=3),
+    ladder_codec(6, seed=4, fast=None),
+    codec_of_tokens(),
+]
 
 
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.id)
