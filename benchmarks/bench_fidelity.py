@@ -4,7 +4,8 @@
 
 Reads landsat8_pantanal_dev.parquet, landsat_espa_wa and modis_mt9_dev.parquet from the folder. An encoder named with {n} is
 one a fold, each judged on the fold that it was not trained on; a single one is judged on --fold only. Classical codecs of
-the same bytes are fitted to the other groups of each fold. Reconstruction bars are on observations of blue up to 0.2; "all"
+the same bytes are fitted to the other groups of each fold, and straight lines between the visible observations, kept whole,
+say how much of the hidden ones those tell. Reconstruction bars are on observations of blue up to 0.2; "all"
 beside them has every observation.
 """
 
@@ -15,12 +16,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from common import print_json
 
 from esd.cli.evaluate import judged
+from esd.codec import fill_linear
+from esd.dekad import BANDS
 from esd.encoder.adapter import Runtime, runtimes
+from esd.encoder.evaluate import score
+from esd.encoder.fidelity import HIDDEN_SHARE, TEST_SEED, kinds
 from esd.encoder.harness import Effort, Ground, evaluation
 from esd.encoder.ladder import CLASSICAL, classical_scores
+from esd.encoder.sampling import hide_dekads, split
 
 LARGER, SMALLER = "at least", "at most"
 REFERENCE = 24
@@ -120,6 +127,18 @@ def classical(size: float, tested: Ground, folds: Sequence[int]) -> dict[str, An
     }
 
 
+def lines(tested: Ground, folds: Sequence[int]) -> dict[str, Any]:
+    """Return what straight lines between the visible observations, never coded, make of the hidden ones."""
+    parts = [split(tested.source, fold=fold)[1] for fold in folds]
+    shown = [hide_dekads(part.weights, HIDDEN_SHARE, TEST_SEED) for part in parts]
+    zero = np.zeros(len(BANDS), dtype=np.float32)
+    drawn = np.concatenate([fill_linear(part.values, own, zero) for part, own in zip(parts, shown, strict=True)], axis=2)
+    values, weights = (np.concatenate([getattr(part, name) for part in parts], axis=2) for name in ("values", "weights"))
+    chosen = kinds(values, weights, np.concatenate(shown, axis=2))
+    kept = ("hidden", "hidden_clear", "hidden_cloud_free", "hidden_clean_summer")
+    return {kind: score(drawn, values, chosen[kind]).summary() for kind in kept}
+
+
 def measure(folder: Path, encoder: Sequence[Runtime], fold: int, effort: Effort) -> dict[str, Any]:
     """Measure everything; the bars, and the figures that have none."""
     pantanal, scenes = judged(folder / "landsat8_pantanal_dev.parquet"), judged(folder / "landsat_espa_wa")
@@ -148,6 +167,7 @@ def measure(folder: Path, encoder: Sequence[Runtime], fold: int, effort: Effort)
         "drift": {"pantanal": labelled["drift"], "espa": chip["drift"]},
         "codes": {"pantanal": labelled["codes"], "espa": chip["codes"]},
         "classical": beside,
+        "lines": {"pantanal": lines(pantanal, folds), "espa": lines(scenes, folds)},
     }
 
 
