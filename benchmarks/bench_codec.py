@@ -1,22 +1,22 @@
 """The codec without torch, one thread: encode, decode in full, decode fast, one date of one tile; each beside its floor.
 
-Weights are random, in the shapes that the trained codec of 24 bytes has: `full` 72 -> 640, a residual of 640, -> 216
-numbers, `fast` 72 -> 256 -> 216. The floor is the time of the matrix products alone, one product a layer over the same
-pixels, measured in turns with the codec. ESD_CODEC names a codec file to be measured instead. One JSON line.
+The shipped codec of 24 bytes, or the one that ESD_CODEC names: one of the package or a file. The floor is the time of the
+matrix products alone, one product a layer over the same pixels, measured in turns with the codec. One JSON line.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from common import interleaved, medians, print_json
 
 from esd.codec import BATCH, Codec
+from esd.encoder.weights import find
+from esd.layers import Layers, apart_from, split_tail
 
 SIDE = 256
 DATE = 18
@@ -24,36 +24,44 @@ PIXELS = {"encode": 4096, "full": 8192, "fast": SIDE * SIDE}
 
 Products = list[tuple[tuple[int, int], int]]
 """Matrix products of a part: shape of the weights, and how many columns of them a pixel has."""
+DATES, ALL_BANDS = range(36), range(6)
 
 
 def measured_codec() -> Codec:
-    """Return the codec named by ESD_CODEC, or one with random weights in the planned shapes."""
-    if "ESD_CODEC" in os.environ:
-        return Codec.load(os.environ["ESD_CODEC"])
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from random_ladder import ladder_codec
-
-    return ladder_codec(24, fast=256, full=640)
+    """Return the codec named by ESD_CODEC, or the shipped one of 24 bytes."""
+    return Codec.load(find(os.environ.get("ESD_CODEC", "esd24")))
 
 
-def products(codec: Codec, part: str) -> Products:
-    """Return the matrix products of a part of a codec."""
-    steps, channels, found = (36, 12, []) if part == "encoder" else (codec.steps, codec.fsq.dims, [])
-    for layer in codec.layers[part]:
+def through(codec: Codec, layers: Layers, steps: int, channels: int, apart: int, wanted: int | None) -> Products:
+    """Return the products of layers; from place `apart` on only `wanted` time steps are computed (None: all)."""
+    found: Products = []
+    for place, layer in enumerate(layers):
         name = layer.get("name", "")
         for key in (f"{name}.weight", f"{name}.0.weight", f"{name}.1.weight"):
             weight = codec.tensors.get(key)
             if weight is None or not name:
                 continue
             rows, columns = weight.shape[0], weight.size // weight.shape[0]
-            each = channels if layer["op"] == "mix" else steps
-            if layer["op"] in ("fold", "flatten"):
-                steps = each = steps * channels // columns
-            found.append(((rows, columns), each))
+            if layer["op"] in ("fold", "flatten", "above"):
+                steps = steps * channels // columns
+            if wanted is not None and place >= apart:
+                steps = wanted
+            found.append(((rows, columns), channels if layer["op"] == "mix" else steps))
             if layer["op"] in ("unfold", "expand"):
                 steps, rows = 36, rows * steps // 36
             channels = channels if layer["op"] in ("mix", "residual") else rows
     return found
+
+
+def products(codec: Codec, part: str, dekads: Sequence[int] = DATES, bands: Sequence[int] = ALL_BANDS) -> Products:
+    """Return the matrix products of a part of a codec; those that some dekads and bands need, for a decoder."""
+    if part == "encoder":
+        return through(codec, codec.layers[part], 36, 12, 0, None)
+    body, tail = split_tail(codec.layers[part], codec.tensors, codec.std, codec.mean)
+    narrow = tail.narrowed(dekads, bands)
+    wanted = None if narrow.times is None else len(narrow.times)
+    last = [((weight.shape[0] * weight.shape[1], weight.shape[2]), 1) for weight, _ in narrow.products]
+    return through(codec, body, codec.steps, codec.fsq.dims, apart_from(body, codec.tensors), wanted) + last
 
 
 def floor(found: Products, pixels: int) -> Callable[[], object]:
@@ -97,16 +105,13 @@ def main() -> None:
     }
     for decoder in codec.decoders:
         part, found = codes[:, : PIXELS[decoder]], products(codec, decoder)
-        result[decoder] = speed(lambda c=part, d=decoder: codec.decode(c, decoder=d), found, PIXELS[decoder])
+        result[decoder] = speed(partial(codec.decode, part, decoder=decoder), found, PIXELS[decoder])
     quick = codec.decoders[-1]
-    before, ((rows, columns), each) = products(codec, quick)[:-1], products(codec, quick)[-1]
-    needed = [*before, ((rows // 36 * each, columns), 1)]
-    result[f"one date of {SIDE} x {SIDE}, {quick}"] = speed(
-        lambda: codec.decode(codes, [DATE], decoder=quick), needed, SIDE * SIDE
-    )
-    red_nir = [*before, ((rows // 3 * each, columns), 1)]
+    for decoder in codec.decoders:
+        task = partial(codec.decode, codes, [DATE], decoder=decoder)
+        result[f"one date of {SIDE} x {SIDE}, {decoder}"] = speed(task, products(codec, decoder, [DATE]), SIDE * SIDE)
     result[f"red and nir of a year of {SIDE} x {SIDE}, {quick}"] = speed(
-        lambda: codec.decode(codes, bands=["red", "nir"], decoder=quick), red_nir, SIDE * SIDE
+        lambda: codec.decode(codes, bands=["red", "nir"], decoder=quick), products(codec, quick, bands=[2, 3]), SIDE * SIDE
     )
     print_json("codec", result)
 

@@ -30,10 +30,6 @@ the cache, and that BLAS multiplies in place what it would else pack first. Two 
 
 
 def _linear(x: Floats, weight: Floats, bias: Floats) -> Floats:
-    rows, columns = weight.shape
-    if rows > 4 * columns:  # a row of ones costs less than a pass over the many rows of the result
-        ones = np.ones((len(x), 1, x.shape[2]), dtype=x.dtype)
-        return np.matmul(np.column_stack([weight, bias]), np.concatenate([x, ones], axis=1))
     result: Floats = np.matmul(weight, x)
     result += bias[:, None]
     return result
@@ -125,6 +121,20 @@ def _mix(x: Floats, tensors: Tensors, name: str) -> Floats:
     return mixed.reshape(x.shape)
 
 
+def _above(x: Floats, tensors: Tensors, name: str) -> Floats:
+    """Return max(weight x, -bias) of a linear layer of any kind: relu(weight x + bias) less the bias, which is added later.
+
+    A pass less over a wide array; a time step at a time, so that it stays in the cache.
+    """
+    weight, least = tensors[f"{name}.weight"], -tensors[f"{name}.bias"][:, None]
+    given = x.reshape(-1, weight.shape[1], x.shape[2])
+    result = np.empty((len(given), len(weight), x.shape[2]), dtype=x.dtype)
+    for step, wide in zip(given, result, strict=True):
+        np.matmul(weight, step, out=wide)
+        np.maximum(wide, least, out=wide)
+    return result
+
+
 LAYERS: dict[str, Callable[[Floats, Tensors, str], Floats]] = {
     "conv": _conv,
     "relu": lambda x, _tensors, _name: _relu(x, out=x),
@@ -137,10 +147,14 @@ LAYERS: dict[str, Callable[[Floats, Tensors, str], Floats]] = {
     "expand": _split,
 }
 """What each operation of a codec file does; `relu` may overwrite its input, which nothing else looks at."""
+OPERATIONS = {**LAYERS, "above": _above}
+"""The same with what `split_tail` makes of two of them."""
 
 
 STEPWISE = ("relu", "linear", "residual")
 """Operations that make a time step of their output of the same one of their input; "residual" if its kernel is 1."""
+JOINING = ("fold", "above")
+"""Operations that make a time step of their output of a few of their input."""
 
 
 def run(layers: Layers, tensors: Tensors, x: Floats, times: npt.NDArray[np.intp] | None = None) -> Floats:
@@ -152,9 +166,9 @@ def run(layers: Layers, tensors: Tensors, x: Floats, times: npt.NDArray[np.intp]
     for place, layer in enumerate(layers):
         name = layer.get("name", "")
         if times is not None and place == apart:
-            joined = tensors[f"{name}.weight"].shape[1] if layer["op"] == "fold" else x.shape[1]
+            joined = tensors[f"{name}.weight"].shape[1] if layer["op"] in JOINING else x.shape[1]
             x = x.reshape(-1, joined, x.shape[2])[times]
-        x = LAYERS[layer["op"]](x, tensors, name)
+        x = OPERATIONS[layer["op"]](x, tensors, name)
     return x if times is None or apart < len(layers) else x[times]
 
 
@@ -163,7 +177,7 @@ def apart_from(layers: Layers, tensors: Tensors) -> int:
     place = len(layers)
     while place and _is_stepwise(layers[place - 1], tensors):
         place -= 1
-    return place - 1 if place and layers[place - 1]["op"] == "fold" else place
+    return place - 1 if place and layers[place - 1]["op"] in JOINING else place
 
 
 def _is_stepwise(layer: Mapping[str, Any], tensors: Tensors) -> bool:
@@ -227,11 +241,14 @@ class NarrowTail:
 
     def __call__(self, x: Floats) -> Floats:
         """Return the numbers asked for, [dekad x band, pixels], from the input [times needed, channels, pixels]."""
-        counts = [len(bias) for _, bias in self.products]
-        wide = np.empty((sum(counts), self.products[0][1].shape[1], x.shape[2]), dtype=np.float32)
-        for (weight, bias), step, part in zip(self.products, x, np.split(wide, np.cumsum(counts)[:-1]), strict=True):
+        rows = self.products[0][1].shape[1]
+        wide = np.empty((sum(len(bias) for _, bias in self.products), rows, x.shape[2]), dtype=np.float32)
+        start = 0
+        for (weight, bias), step in zip(self.products, x, strict=True):
+            part = wide[start : start + len(bias)]
             np.matmul(weight, step, out=part)
             part += bias
+            start += len(bias)
         return wide.reshape(-1, x.shape[2])[self.rows]
 
 
@@ -246,13 +263,17 @@ def _blocks(dekads: int, bands: int) -> npt.NDArray[np.intp]:
 def split_tail(layers: Layers, tensors: Tensors, scale: Floats, offset: Floats) -> tuple[Layers, Tail]:
     """Return the layers of a decoder before the last one, and the last one with a scale and an offset of each band in it.
 
-    Where the last layer is none of `expand`, `unfold` and `linear`, scale and offset become a layer of their own.
+    Where the last layer is none of `expand`, `unfold` and `linear`, scale and offset become a layer of their own. A linear
+    layer and a relu before it become one operation, "above".
     """
     bands, last = len(scale), layers[-1]
     if last["op"] in ("expand", "unfold", "linear"):
         body, weight, bias = layers[:-1], tensors[f"{last['name']}.weight"], tensors[f"{last['name']}.bias"]
     else:
         body, weight, bias = layers, np.eye(bands, dtype=np.float32), np.zeros(bands, dtype=np.float32)
+    if len(body) > 1 and body[-1]["op"] == "relu" and body[-2]["op"] in ("linear", "fold", "flatten"):
+        bias = bias + weight @ tensors[f"{body[-2]['name']}.bias"]
+        body = [*body[:-2], {"op": "above", "name": body[-2]["name"]}]
     dekads = len(bias) // bands
     weight = weight * np.tile(scale, dekads)[:, None]
     bias = bias * np.tile(scale, dekads) + np.tile(offset, dekads)
