@@ -10,7 +10,7 @@ from esd.errors import EncoderError
 __all__ = ["DEFAULT", "default", "find", "shipped"]
 
 DEFAULT = "esd24"
-"""Name of the codec that is used where none is named: twelve codes of 65,280, 24 bytes a pixel-year."""
+"""Name of the codec that is used where none is named: twelve codes of 64,000, 24 bytes a pixel-year."""
 
 IN_A_CUBE = Path("codec", "file", "c", "0")
 """Where a cube holds its codec file, as it is."""
