@@ -1,7 +1,7 @@
 """Operators straight on codes: looked up in tables (folding) against turned into numbers and then computed.
 
 Both sides are programs of this engine, with and without the pass "fold tables", compiled, on the same 512 x 512 pixels
-of 12 steps of codes. Reading the codes takes the same on both sides and is measured by itself; ratios are given with it
+of a year of codes. Reading the codes takes the same on both sides and is measured by itself; ratios are given with it
 and without. One JSON line.
 """
 
@@ -25,7 +25,7 @@ def cases(image: Any) -> dict[str, Any]:
     from esd.analytics import train_classifier
 
     rng = np.random.default_rng(2)
-    codec_dims = 12 * len(image.embedding().type.bands)
+    codec_dims = len(image.embedding().type.time) * len(image.embedding().type.bands)
     reference = tuple(rng.normal(size=codec_dims).tolist())
     samples = rng.uniform(-1, 1, (60, codec_dims))
     names = [f"class {i % 3}" for i in range(60)]
