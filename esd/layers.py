@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from .dekad import DEKADS
 
-__all__ = ["LAYERS", "Layers", "Tail", "Tensors", "apart_from", "run", "split_tail", "work_of"]
+__all__ = ["ENDS", "LAYERS", "Layers", "Tail", "Tensors", "apart_from", "run", "split_tail", "work_of"]
 
 Floats = npt.NDArray[np.float32]
 Tensors = Mapping[str, Floats]
@@ -153,6 +153,8 @@ OPERATIONS = {**LAYERS, "above": _above}
 
 STEPWISE = ("relu", "linear", "residual")
 """Operations that make a time step of their output of the same one of their input; "residual" if its kernel is 1."""
+ENDS = ("linear", "unfold", "expand")
+"""Last layers that make of each time step its own part of the output."""
 JOINING = ("fold", "above")
 """Operations that make a time step of their output of a few of their input."""
 
@@ -267,7 +269,7 @@ def split_tail(layers: Layers, tensors: Tensors, scale: Floats, offset: Floats) 
     layer and a relu before it become one operation, "above".
     """
     bands, last = len(scale), layers[-1]
-    if last["op"] in ("expand", "unfold", "linear"):
+    if last["op"] in ENDS:
         body, weight, bias = layers[:-1], tensors[f"{last['name']}.weight"], tensors[f"{last['name']}.bias"]
     else:
         body, weight, bias = layers, np.eye(bands, dtype=np.float32), np.zeros(bands, dtype=np.float32)

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from .layers import LAYERS, Layers, Tensors, apart_from
+from .layers import ENDS, LAYERS, Layers, Tensors, apart_from
 
 __all__ = ["derivatives"]
 
@@ -73,10 +73,6 @@ PASSED_ON: dict[str, Callable[[Floats, Floats, Tensors, str], Passed]] = {
     "mix": _mix,
     **{op: partial(_affine, op) for op in ("linear", "fold", "unfold", "flatten", "expand")},
 }
-
-
-ENDS = ("linear", "unfold", "expand")
-"""Last layers that make of each time step its own part of the output."""
 
 
 def _passed_on(layers: Layers, tensors: Tensors, x: Floats, moved: Floats) -> Passed:
