@@ -21,7 +21,7 @@ from esd.block import Block
 from esd.codec import Codec
 from esd.errors import EncoderError, ExpressionError, TableError
 from esd.operator import Tile, operator
-from esd.per_step import PerStep, rounded
+from esd.per_step import PerStep, on_grid, rounded
 from esd.space import CubeType, Space
 
 from .features import FEATURE_SPACES, check_fits, feature_space, flat
@@ -51,6 +51,8 @@ VOTES = ("knn", *(method for method in TREES if method not in SOFTMAX))
 
 def _linear_scores(batch: Doubles, trained: Classifier) -> Doubles:
     weights, start = trained.linear
+    if trained.space == "embedding":
+        batch = on_grid(batch)
     return np.asarray(batch @ weights.T + start, dtype=np.float64)
 
 
@@ -85,13 +87,13 @@ class Classifier:
     def linear(self) -> tuple[Doubles, Doubles]:
         """The weights of the features as they come [classes, features], and what is added [classes].
 
-        For the prototypes and the logistic regression only. The weights are rounded to 2**-36 of the largest: on embeddings
-        every sum is then exact (`esd.per_step`), and codes can be looked up. The score of a prototype is its cosine times
-        the length of the standardised features, which puts the classes in the same order.
+        For the prototypes and the logistic regression only. Those of embeddings are rounded to 2**-25 of the largest, and
+        the features to 2**-20: every sum is then exact (`esd.per_step`), and codes can be looked up. The score of a
+        prototype is its cosine times the length of the standardised features, which puts the classes in the same order.
         """
         weights = self.arrays[LINEAR[self.method][0]] / self.arrays["scale"].astype(np.float64)
         start = self.arrays.get("intercept", np.zeros(1)) - weights @ self.arrays["centre"].astype(np.float64)
-        return rounded(weights), np.asarray(start, dtype=np.float64)
+        return rounded(weights) if self.space == "embedding" else weights, np.asarray(start, dtype=np.float64)
 
     def __repr__(self) -> str:
         return f"Classifier({self.method}, {len(self.classes)} classes, {self.features} {self.space} features)"
@@ -305,7 +307,6 @@ CLASS_SUMS = PerStep(
     lambda args, _steps, _dims: args["classifier"].linear[1],
     _best,
     "class",
-    any_order=True,
 )
 MOST_LOOKED_UP = 32
 """Classes beyond which the tables leave the cache, and a product of matrices is as fast."""
@@ -313,7 +314,8 @@ MOST_LOOKED_UP = 32
 
 def _as_sums(args: Mapping[str, Any]) -> PerStep | None:
     classifier = args["classifier"]
-    return CLASS_SUMS if classifier.method in LINEAR and len(classifier.classes) <= MOST_LOOKED_UP else None
+    linear = classifier.method in LINEAR and classifier.space == "embedding"
+    return CLASS_SUMS if linear and len(classifier.classes) <= MOST_LOOKED_UP else None
 
 
 @operator("classify", Tile.ARRAY, _class_rule, _feature_space, per_step=_as_sums, interpreted=MATRICES)

@@ -20,7 +20,7 @@ from esd.cube import codec_by_hash
 from esd.errors import BandError, EncoderError, ExpressionError, WindowError
 from esd.fsq import FSQ
 from esd.operator import Tile, operator
-from esd.per_step import PerStep, rounded
+from esd.per_step import PerStep, on_grid, rounded
 from esd.space import CubeType, Space
 from esd.structure import common_grid
 
@@ -187,11 +187,14 @@ def _reference_vector(name: str, image: CubeType, reference: Reference | tuple[f
     return vector
 
 
-def _reference(args: Mapping[str, Any], places: int) -> Doubles:
-    """The reference as an array [places, 1]."""
+def _numbers(args: Mapping[str, Any]) -> Doubles:
     reference = args["reference"]
-    vector = reference.vector if isinstance(reference, Reference) else reference
-    return rounded(vector).reshape(places, 1)
+    return np.array(reference.vector if isinstance(reference, Reference) else reference, dtype=np.float64)
+
+
+def _reference(args: Mapping[str, Any], places: int) -> Doubles:
+    """The reference as an array [places, 1], rounded as the pixels' numbers are."""
+    return on_grid(_numbers(args)).reshape(places, 1)
 
 
 def _compared(number: Doubles, own: Doubles) -> tuple[Doubles, Doubles]:
@@ -199,8 +202,8 @@ def _compared(number: Doubles, own: Doubles) -> tuple[Doubles, Doubles]:
 
 
 def _unit_reference(args: Mapping[str, Any], places: int) -> Doubles:
-    vector = _reference(args, places)
-    return rounded(vector / np.sqrt((vector * vector).sum()))
+    vector = _numbers(args)
+    return rounded(vector / np.sqrt((vector * vector).sum())).reshape(places, 1)
 
 
 def _as_cosine(sums: Sequence[Doubles]) -> tuple[Floats, npt.NDArray[np.bool_]]:
@@ -251,9 +254,9 @@ def cosine_similarity(image: Block, reference: Reference | tuple[float, ...]) ->
     """Cosine, -1..1, of the angle between each pixel's whole vector and a reference.
 
     Input float32 [steps, dims, y, x]; `reference` steps x dims numbers, step slowest, or a `Reference`, which is refused
-    (EncoderError) where the image is of another encoder; the unit vector in its direction is rounded to 2**-36 of its
-    largest number. Result float32 [1, 1, y, x]; not valid where the pixel is not, or is the zero vector. Raises
-    ExpressionError for a reference of another length, or of zeros only.
+    (EncoderError) where the image is of another encoder; the unit vector in its direction is rounded to 2**-25 of its
+    largest number, the pixels' numbers to 2**-20. Result float32 [1, 1, y, x]; not valid where the pixel is not, or is
+    the zero vector. Raises ExpressionError for a reference of another length, or of zeros only.
     """
     return COSINE(image, {"reference": reference})
 
@@ -277,7 +280,7 @@ def distance(image: Block, reference: Reference | tuple[float, ...], metric: str
     """Distance of each pixel's whole vector from a reference: `euclidean` or `manhattan`.
 
     Input float32 [steps, dims, y, x]; `reference` steps x dims numbers, step slowest, or a `Reference`, which is refused
-    (EncoderError) where the image is of another encoder; it is rounded to 2**-36 of its largest number. Result float32
+    (EncoderError) where the image is of another encoder; it is rounded to 2**-20, as the pixels' numbers are. Result float32
     [1, 1, y, x], from 0 up; not valid where the pixel is not. Raises ExpressionError for a reference of another length or
     an unknown metric.
     """

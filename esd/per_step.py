@@ -1,8 +1,8 @@
 """Operators on whole vectors that are sums over their numbers, so that codes can be looked up and need not be turned.
 
-Sums are taken in float64. What the numbers are multiplied with is rounded to RELATIVE of its largest (`rounded`), and the
-values of codes are short binary fractions wherever the halves of the level counts are powers of two: then every product and
-every partial sum is a float64 without rounding, and the order of a sum does not matter.
+Sums are taken in float64. Numbers are rounded to multiples of GRID (`on_grid`), what they are multiplied with to RELATIVE
+of its largest (`rounded`): then every product and every partial sum of an embedding is a float64 without rounding, and the
+order of a sum does not matter.
 """
 
 from __future__ import annotations
@@ -16,13 +16,20 @@ import numpy.typing as npt
 
 from .block import Array, Block, Mask
 
-__all__ = ["RELATIVE", "PerStep", "rounded"]
+__all__ = ["RELATIVE", "PerStep", "on_grid", "rounded"]
 
-RELATIVE = 2.0**-36
-"""Of the largest of some coefficients: to this they are rounded, a thousandth of what float32 keeps."""
+GRID = 2.0**-20
+"""What the numbers of embeddings, -1 to 1, are rounded to: nothing where the halves of level counts are powers of two."""
+RELATIVE = 2.0**-25
+"""Of the largest of some coefficients: to this they are rounded, half of what float32 keeps of it."""
 
 Doubles = npt.NDArray[np.float64]
 Args = Mapping[str, Any]
+
+
+def on_grid(numbers: npt.ArrayLike) -> Doubles:
+    """Return numbers in float64 as multiples of GRID."""
+    return np.asarray(np.rint(np.asarray(numbers, dtype=np.float64) * (1 / GRID)) * GRID)
 
 
 def rounded(coefficients: npt.ArrayLike) -> Doubles:
@@ -39,12 +46,11 @@ def rounded(coefficients: npt.ArrayLike) -> Doubles:
 class PerStep:
     """An operator on vectors [step, dims, y, x] as what becomes of a few sums over all of their numbers.
 
-    `term` takes a number of each pixel, float64 [...], and the coefficients of its place in the vector; it returns as many
-    arrays as there are sums. `coefficients` gives those of all places [places, coefficients], from the arguments and the
-    number of places; `start` what is added to each sum in the end [sums], from the arguments, the steps and the dims.
-    `finish` takes the sums, float64 [...] each, and returns the result and where it is defined, None for everywhere; `code`
-    names its vector code (`esd.engine.digit_code`). `any_order`: the operator's own kernel adds in an order of its own, so
-    that it may be looked up only where the order does not matter.
+    `term` takes a number of each pixel, float64 [...] on the grid, and the coefficients of its place in the vector; it
+    returns as many arrays as there are sums. `coefficients` gives those of all places [places, coefficients], from the
+    arguments and the number of places; `start` what is added to each sum in the end [sums], from the arguments, the steps
+    and the dims. `finish` takes the sums, float64 [...] each, and returns the result and where it is defined, None for
+    everywhere; `code` names its vector code (`esd.engine.digit_code`).
     """
 
     term: Callable[[Array, Doubles], Sequence[Array]]
@@ -52,7 +58,6 @@ class PerStep:
     start: Callable[[Args, int, int], Doubles]
     finish: Callable[[Sequence[Array]], tuple[Array, Mask | None]]
     code: str
-    any_order: bool = False
 
     def by_step(self, args: Args, steps: int, dims: int) -> Doubles:
         """Return the coefficients [step, dims, coefficients]."""
@@ -62,7 +67,7 @@ class PerStep:
         """Return the sums over the numbers of one step, one after the other; `numbers` [dims, ...]."""
         sums: list[Array] = []
         for number, own in zip(numbers, coefficients, strict=True):
-            terms = self.term(number.astype(np.float64), own)
+            terms = self.term(on_grid(number), own)
             sums = [total + term for total, term in zip(sums, terms, strict=True)] if sums else list(terms)
         return sums
 

@@ -17,7 +17,7 @@ from esd.block import Array, Block, Mask, NodataBlock, all_valid
 from esd.errors import ExpressionError
 from esd.expr import Expr
 
-from .digit_code import DigitSums, build_digit_sums, build_steps
+from .digit_code import DigitSums, build_digit_sums
 from .fuse import Run, build_kernel, build_masked, build_reduction
 from .ir import UnsupportedError
 from .jit import Kernel, schedule
@@ -179,42 +179,22 @@ class BoundSteps:
         self._size = size[0] * size[1]
         self._values = pool.shelf((1, 1, *size), infer(node).dtype)
         self._defined = pool.shelf((1, 1, *size), np.dtype(bool))
-        self._sums = pool.shelf((len(self._table.start), *size), np.dtype(np.float64))
 
     def __call__(self, blocks: Sequence[Block]) -> Block | None:
         """Evaluate on codes [time, 1, y, x]; None if there is no code for it to run."""
         codes = planes_of(np.asarray(blocks[0].values, dtype=np.uint16))
         planes = [step[0] for step in plane_addresses(codes, self._steps, 1)]
         whole = np.asarray(blocks[0].valid.all(axis=(0, 1)))
-        return self._by_digits(planes, whole) if self._table.exact else self._by_codes(planes, whole)
-
-    def _ready(self, key: str, build: Callable[[], Kernel]) -> Kernel | None:
-        kernel = ready_kernel(key, build)
-        return None if kernel is None or self._size < kernel.lanes else kernel
-
-    def _by_digits(self, planes: list[int], whole: Mask) -> Block | None:
         rows, start = self._table.rows
         low = self._table.low_codes
         given = DigitSums(self._steps, low, rows.shape[1] - low, len(start), self._table.form.code)
-        kernel = self._ready(given.key, partial(build_digit_sums, given))
-        if kernel is None:
+        kernel = ready_kernel(given.key, partial(build_digit_sums, given))
+        if kernel is None or self._size < kernel.lanes:
             return None
         values, address = self._values.take()
         defined, other = self._defined.take()
         kernel([*planes, address_of(rows), address_of(start)], [address, other], self._size)
         return Block(values, whole[None, None] & defined if given.has_mask else whole[None, None])
-
-    def _by_codes(self, planes: list[int], whole: Mask) -> Block | None:
-        kernel = self._ready(f"steps {self._steps}", partial(build_steps, self._steps))
-        if kernel is None:
-            return None
-        total, address = self._sums.take()
-        terms = self._table.values
-        for term in range(len(total)):
-            first = address_of(terms) + term * terms.strides[1]
-            tables = [first + step * terms.strides[0] for step in range(self._steps)]
-            kernel([*planes, *tables], [address + term * total.strides[0]], self._size)
-        return self._table.form.finished(list(total), whole, self._table.start)
 
 
 class BoundReduction:

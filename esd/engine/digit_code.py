@@ -15,7 +15,7 @@ from .emit import EMITTERS
 from .ir import Builder, Value
 from .jit import Kernel, compile_ir, loop_function
 
-__all__ = ["DigitSums", "build_digit_sums", "build_steps"]
+__all__ = ["DigitSums", "build_digit_sums"]
 
 F4 = np.dtype(np.float32)
 F8 = np.dtype(np.float64)
@@ -164,14 +164,3 @@ def build_digit_sums(given: DigitSums) -> Kernel:
         b.store(defined, 1)
         outputs.append(BOOL)
     return compile_ir(loop_function(b, [U2] * given.steps + [F8, F8], outputs, b.block), PIXELS)
-
-
-def build_steps(steps: int) -> Kernel:
-    """Compile the sum over the steps of terms looked up: planes of codes, then a table of float64 for each step."""
-    b = Builder(PIXELS)
-    found = [b.gather(f"%inb{steps + step}", b.load(step, U2), F8) for step in range(steps)]
-    total = found[0]
-    for term in found[1:]:
-        total = b.binary("fadd", total, term)
-    b.store(total, 0)
-    return compile_ir(loop_function(b, [U2] * steps + [F8] * steps, [F8], b.block), b.lanes)

@@ -1,8 +1,8 @@
 """Operators on whole vectors of codes, looked up: the sums over the numbers of a vector become sums over tables.
 
-Where all sums are exact in float64 the numbers of a code are looked up in two parts, the lower dimensions of the code and
-the higher ones: tables of hundreds of rows stay in the nearest cache, one of 64,000 does not. Else a table has a row for
-every code, so that the order of the sums is that of the operator.
+The numbers of a code are looked up in two parts, the lower dimensions of the code and the higher ones: tables of hundreds of
+rows stay in the nearest cache, one of 64,000 does not. That is another order of the sums than the operator's, so that it is
+done only where all sums are exact in float64.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from esd.cube import codec_by_hash
 from esd.expr import Expr
 from esd.fsq import FSQ
 from esd.operator import ENGINE, Tile, get_operator, operator
-from esd.per_step import PerStep
+from esd.per_step import PerStep, on_grid
 from esd.space import CubeType, Space
 
 from .lower import infer
@@ -88,7 +88,7 @@ class StepTable:
         """The terms of each dimension's levels, [step][dim] of [sum, level]."""
         levels = [np.arange(count) for count in self._fsq.levels]
         numbers = [
-            ((level.astype(np.float32) - half) / half).astype(np.float64)
+            on_grid((level.astype(np.float32) - half) / half)
             for level, half in zip(levels, self._fsq.half_width, strict=True)
         ]
         form = self.form
@@ -149,18 +149,8 @@ class StepTable:
         rows[..., :sums] = np.concatenate([low, high], axis=1)
         return rows, np.concatenate([self.start, np.full(width - sums, -np.inf)])
 
-    @cached_property
-    def values(self) -> Doubles:
-        """The terms of whole codes [step, sum, code], where the sums are not exact."""
-        book = list(self._fsq.codebook_with_fill.T)
-        terms = [np.stack(self.form.of_step(book, own)) for own in self._coefficients]
-        return np.ascontiguousarray(np.stack(terms))
-
     def sums(self, codes: Array) -> list[Array]:
         """Return the sums of codes [step, y, x], each [y, x]."""
-        if not self.exact:
-            found = [[row[plane] for row in terms] for terms, plane in zip(self.values, codes, strict=True)]
-            return [_in_order([step[i] for step in found]) for i in range(len(self.start))]
         low, high = self.parts
         sums = np.zeros((len(self.start), *codes.shape[1:]))
         for step, plane in enumerate(codes):
@@ -177,14 +167,7 @@ def step_table(node: Expr) -> StepTable | None:
     if form is None or node.src[0].op != "embedding":
         return None
     table = StepTable(node)
-    return None if form.any_order and not table.exact else table
-
-
-def _in_order(parts: list[Array]) -> Array:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
+    return table if table.exact else None
 
 
 def _step_rule(_image: CubeType, *, table: StepTable) -> CubeType:
