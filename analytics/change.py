@@ -276,7 +276,7 @@ def detect_change(
     encoder = image_a.type.encoder
     smallest = None
     if encoder is not None and codec_by_hash(encoder).has_codes and counted.norms.total:
-        smallest = _edge(one_level_angle(codec_by_hash(encoder).fsq, counted.norms.quantile(0.5)))
+        smallest = _edge(one_level_angle(codec_by_hash(encoder), counted.norms.quantile(0.5)))
     calibration = _calibrate(counted, alpha, stable is not None, smallest)
     return Change(angle, (angle > calibration.threshold).rename("changed"), calibration)
 

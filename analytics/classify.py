@@ -231,18 +231,21 @@ def train_classifier(
     neighbours: int = 5,
     trees: int = 100,
     seed: int = 0,
+    weighed: bool | None = None,
     **options: Any,
 ) -> Classifier:
     """Train a classifier on feature vectors [n, d] and n labels (any values; their texts become the class names, sorted).
 
-    `method` is one of METHODS. All standardise the features by the training samples. Prototypes are the means of unit
+    `method` is one of METHODS. All standardise the features by the training samples, embeddings as a whole: how large one of
+    their numbers is beside the others says what it changes in reflectance. Prototypes are the means of unit
     vectors, compared by cosine; neighbours (`neighbours` of them) vote by cosine; the logistic regression is scikit-learn's,
     L2 with C = 0.1; minimum_distance takes the nearest mean, naive_bayes the likeliest Gaussian; cart is one tree,
     random_forest, extra_trees, adaboost and gradient_boost are `trees` of scikit-learn's. Options of the others: svm takes
     `cost` (1), `kernel` ("rbf", "linear") and `gamma` (1 / features); mlp `layers` (64,) and `penalty` (1e-4);
     max_likelihood, Gaussians with covariance and no priors, `shrinkage` (0.1). Deterministic for a `seed`.
-    `space` embedding needs the `codec` that the features come from. Raises TableError for features or labels that cannot be
-    used, ExpressionError for an unknown method or option, EncoderError for a missing codec.
+    `space` embedding needs the `codec` that the features come from; `weighed` tells of other features whether they are
+    standardised as a whole. Raises TableError for features or labels that cannot be used, ExpressionError for an unknown
+    method or option, EncoderError for a missing codec.
     """
     names = [str(label) for label in labels]
     _check_training(features, names, method, space)
@@ -252,7 +255,7 @@ def train_classifier(
     if neighbours < 1 or trees < 1:
         raise ExpressionError(f"neighbours={neighbours} and trees={trees} must be at least 1")
     classes, target = np.unique(np.array(names), return_inverse=True)
-    arrays, standard = standardised(features)
+    arrays, standard = standardised(features, weighed=space == "embedding" if weighed is None else weighed)
     numbers = target.astype(np.int64)
     if method in TREES:
         fitted = fit_trees(method, standard, numbers, trees, seed)
@@ -265,9 +268,14 @@ def train_classifier(
     return Classifier(method, facts, space, features.shape[1], sha, name, neighbours, arrays)
 
 
-def standardised(features: npt.NDArray[np.floating]) -> tuple[dict[str, npt.NDArray[Any]], Floats]:
-    """Return the arrays `centre` and `scale` of features [n, d], and the features standardised by them."""
+def standardised(features: npt.NDArray[np.floating], weighed: bool = False) -> tuple[dict[str, npt.NDArray[Any]], Floats]:
+    """Return the arrays `centre` and `scale` of features [n, d], and the features standardised by them.
+
+    Where they are `weighed` all are divided by one number, the root of their mean variance.
+    """
     spread = features.std(axis=0, dtype=np.float64)
+    if weighed:
+        spread = np.full_like(spread, np.sqrt(np.square(spread).mean()))
     centre = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     scale = np.where(spread > 0, spread, 1.0).astype(np.float32)
     return {"centre": centre, "scale": scale}, ((features - centre) / scale).astype(np.float32)

@@ -44,7 +44,7 @@ def train_clusterer(
     splits as long as Schwarz's criterion rises, cascade_kmeans takes k-means of the best ratio of spreads between and
     within, isodata splits wide clusters and merges near ones. cobweb finds 1 to `number` Gaussians as it takes one vector
     after the other: no spread counts as less than `acuity` (of standardised features), and concepts whose category utility
-    is below `cutoff` are not divided. Features are standardised. `space` embedding needs the
+    is below `cutoff` are not divided. Features are standardised, embeddings as a whole. `space` embedding needs the
     `codec` that they come from. Deterministic for a seed. Raises TableError for fewer vectors than clusters or
     ones that are not finite, ExpressionError for an unknown method.
     """
@@ -60,7 +60,7 @@ def train_clusterer(
         raise TableError(f"fewest={fewest} clusters of at most {number}; give 2 to {number}")
     if not acuity > 0 or not cutoff >= 0:
         raise ExpressionError(f"clusterer: acuity={acuity:g} must be above 0, cutoff={cutoff:g} 0 or more")
-    arrays, standard = standardised(features)
+    arrays, standard = standardised(features, weighed=space == "embedding")
     if method == "cobweb":
         fitted = cobweb(standard.astype(np.float64), number, seed, acuity, cutoff)
     elif method in SEARCHES:

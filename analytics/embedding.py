@@ -15,10 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from esd.block import Block
-from esd.codec import other_encoder
+from esd.codec import Codec, other_encoder
 from esd.cube import codec_by_hash
 from esd.errors import BandError, EncoderError, ExpressionError, WindowError
-from esd.fsq import FSQ
 from esd.operator import Tile, operator
 from esd.per_step import PerStep, on_grid, rounded
 from esd.space import CubeType, Space
@@ -52,13 +51,13 @@ class Reference(Protocol):
         ...
 
 
-def one_level_angle(fsq: FSQ, norm: float) -> float:
+def one_level_angle(codec: Codec, norm: float) -> float:
     """Return the angle in radians by which a vector of length `norm` turns if one number moves by one FSQ level.
 
-    The finest level of the codebook counts. Quantization alone moves numbers by a level, so that no smaller change can be
+    The finest step between levels counts. Quantization alone moves numbers by a level, so that no smaller change can be
     told from it: the smallest angle that means anything.
     """
-    return math.atan2(1 / float(fsq.half_width.max()), norm)
+    return math.atan2(float((codec.scale / codec.fsq.half_width).min()), norm)
 
 
 def _one_band(image: CubeType, name: str, others: Sequence[CubeType] = ()) -> CubeType:

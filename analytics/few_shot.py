@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ TRIES = 1000
 
 Indices = npt.NDArray[np.int64]
 
-FEW_SHOT = ("prototype", "knn", "logistic")
+FEW_SHOT = ("prototype", "knn", "logistic", "svm")
 """Methods that a handful of samples is enough for."""
 
 
@@ -141,12 +142,14 @@ def few_shot_report(
     methods: Sequence[str] = FEW_SHOT,
     block: float = 1.0,
     neighbours: int = 3,
+    weighed: Sequence[str] = ("embedding",),
 ) -> FewShotReport:
     """Measure few-shot classification of several feature sets on the same samples and draws.
 
     `feature_sets` are arrays [n, d] by name, of the n samples that `labels`, `longitude` and `latitude` (degrees) describe;
-    samples without finite features in all of them are left out. Draw i depends on `seed` and i only. Raises TableError
-    where shapes do not fit or no split of blocks leaves enough samples of every class.
+    samples without finite features in all of them are left out. Those `weighed` are standardised as a whole. Draw i depends
+    on `seed` and i only. Raises TableError where shapes do not fit or no split of blocks leaves enough samples of every
+    class.
     """
     from sklearn.metrics import balanced_accuracy_score
 
@@ -161,7 +164,8 @@ def few_shot_report(
         sizes.append(len(test))
         for (name, method), scores in found.items():
             features = feature_sets[name][usable]
-            trained = train_classifier(features[train], classes[target[train]], method, space="value", neighbours=neighbours)
+            own = partial(train_classifier, space="value", neighbours=neighbours, weighed=name in weighed)
+            trained = own(features[train], classes[target[train]], method)
             predicted, _confidence = trained.predict(features[test])
             scores.append(float(balanced_accuracy_score(target[test], predicted.astype(np.int64) - 1)))
     return FewShotReport(

@@ -138,7 +138,7 @@ def train_regressor(
     trees: int = 100,
     seed: int = 0,
 ) -> Regressor:
-    """Train a regression of numbers [n] on feature vectors [n, d], which are standardised.
+    """Train a regression of numbers [n] on feature vectors [n, d], which are standardised, embeddings as a whole.
 
     `method` is linear (least squares), ridge (plus `penalty` times the squared weights), random_forest or gradient_boost
     (`trees` of scikit-learn's). Deterministic for a `seed`. `space` embedding needs the `codec` that the features come from.
@@ -153,7 +153,7 @@ def train_regressor(
     sha, name = _checked_training(features, "features", space, codec)
     if numbers.shape != (len(features),) or not np.isfinite(numbers).all():
         raise TableError(f"target {numbers.shape} must be {len(features)} finite numbers, one for each feature vector")
-    arrays, scaled = standardised(features)
+    arrays, scaled = standardised(features, weighed=space == "embedding")
     if method in LINEAR:
         fitted = _fit_linear(scaled.astype(np.float64), numbers, penalty if method == "ridge" else 0.0)
     else:

@@ -33,7 +33,7 @@ def main() -> None:
     codec = Codec.load(options.encoder) if options.encoder else default()
     series = dekads_from_table(frame)
     codes = codec.encode(series.values, series.weights)
-    embedding = np.moveaxis(codec.fsq.indices_to_values(codes), 1, 0).reshape(len(series), -1)
+    embedding = np.moveaxis(codec.embed(codes), 1, 0).reshape(len(series), -1)
     first = frame.groupby("sample_id", sort=False).first().loc[series.ids]
     raw = frame[list(BANDS)].to_numpy(np.float32).reshape(len(first), -1)
     report = few_shot_report(

@@ -102,7 +102,8 @@ def export_document(
             clipped = target.clipped(image)
             clipped.to_zarr(out, target.geobox, **target.options, progress=progress.done, attributes=about)
         else:
-            tags = {**about, "esd_levels": ",".join(str(level) for level in codec.fsq.levels)}
+            levels, scale = (",".join(map(str, row)) for row in (codec.fsq.levels, codec.scale.tolist()))
+            tags = {**about, "esd_levels": levels, "esd_scale": scale}
             write_map(image, out, target, progress.done, tags=tags)
     if png is not None:
         preview(out, png)

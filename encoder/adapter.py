@@ -49,8 +49,7 @@ class Runtime:
 
     def embed(self, codes: Codes) -> Floats:
         """Return the numbers of codes [steps, n] as vectors [n, steps x dims], time slowest."""
-        values = self.codec.fsq.indices_to_values(codes)
-        return np.moveaxis(values, 1, 0).reshape(codes.shape[1], -1)
+        return np.moveaxis(self.codec.embed(codes), 1, 0).reshape(codes.shape[1], -1)
 
     def decode(self, codes: Codes, decoder: str = "full") -> Floats:
         """Decode codes [steps, n] to reflectance [36, 6, n]."""

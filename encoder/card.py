@@ -174,6 +174,7 @@ def _head(codec: Codec, config: Config, fitted: Fitted, command: str) -> list[st
         "pixel-year of 36 dekads x 6 bands.",
         "",
         f"- file: {len(codec.data)} bytes, SHA-256 `{codec.sha256}`",
+        f"- numbers of a code weigh {', '.join(f'{number:.2f}' for number in codec.scale)} in its embedding",
         f"- work: {', '.join(f'{count:,} ({part})' for part, count in work.items())} multiply-adds a pixel-year",
         f"- training: {last.step} steps of {training.batch} pixel-years, seed {training.seed}, {training.precision}",
         f"- time: {last.seconds / 60:.0f} minutes on one thread of a shared processor",

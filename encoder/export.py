@@ -42,11 +42,13 @@ def codec_file(
     uncertainty: tuple[Layers, float] | None = None,
     card: Mapping[str, Any] | None = None,
     half: bool = False,
+    scale: Sequence[float] | None = None,
 ) -> bytes:
     """Return the bytes of a codec file, format 2.
 
     `decoders` are named "full" and, if there is another, "fast"; `uncertainty` is its layers and the factor from their exp,
-    times the bands' deviations, to half the width of a 90 % interval. With `half` the weights are float16. The same
+    times the bands' deviations, to half the width of a 90 % interval. `scale` is what the numbers of a code weigh in its
+    embedding, one for each level count; ones if it is not given. With `half` the weights are float16. The same
     arguments give the same bytes. Raises EncoderError if the file is larger than 3 MB or `esd.codec` does not read it.
     """
     spec = {
@@ -62,6 +64,8 @@ def codec_file(
         "decoders": {decoder: list(layers) for decoder, layers in decoders.items()},
         "card": dict(card or {}),
     }
+    if scale is not None:
+        spec["scale"] = [float(number) for number in scale]
     if uncertainty is not None:
         spec["uncertainty"] = {"layers": list(uncertainty[0]), "factor": float(uncertainty[1])}
     stored = np.float16 if half else np.float32
@@ -82,6 +86,7 @@ def codec_bytes(
     factor: float | None = None,
     card: Mapping[str, Any] | None = None,
     half: bool = True,
+    scale: Sequence[float] | None = None,
 ) -> bytes:
     """Return the codec file of a network, float16 unless `half` is False; the other arguments as `codec_file` takes them.
 
@@ -101,6 +106,7 @@ def codec_bytes(
         uncertainty=None if factor is None else (layers["uncertainty"], factor),
         card=card,
         half=half,
+        scale=scale,
     )
 
 

@@ -45,7 +45,7 @@ CLASSICAL: dict[str, Callable[[Floats, npt.NDArray[np.uint8], int], Classical]] 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a method makes of a fold: reconstructions with nothing and with a fifth hidden, and features to classify by."""
+    """What a method makes of a fold: reconstructions with nothing and with a fifth hidden, and standardised features."""
 
     whole: Floats
     partly: Floats
@@ -79,17 +79,17 @@ def _by_codec(runtime: Runtime, training: Source, test: Source, shown: npt.NDArr
     codes = runtime.encode(test.values, test.weights)
     known = runtime.encode(training.values, training.weights)
     partly = runtime.decode(runtime.encode(test.values, shown))
-    return Answer(runtime.decode(codes), partly, runtime.embed(known), runtime.embed(codes))
+    return Answer(runtime.decode(codes), partly, *standardized(runtime.embed(known), runtime.embed(codes), weighed=True))
 
 
 def _by_classical(name: str, size: int, training: Source, test: Source, shown: npt.NDArray[np.uint8]) -> Answer:
     method = fitted(name, size, training)
     whole, known = method.reconstruct(test.values, test.weights), method.reconstruct(training.values, training.weights)
-    features = [
+    first, second = (
         raw_features(Source("", values, np.ones_like(source.weights), source.groups))
         for values, source in ((known, training), (whole, test))
-    ]
-    return Answer(whole, method.reconstruct(test.values, shown), *features)
+    )
+    return Answer(whole, method.reconstruct(test.values, shown), *standardized(first, second))
 
 
 def fitted(name: str, size: int, training: Source) -> Classical:
@@ -144,9 +144,8 @@ def _classified(answer: Answer, training: Source, test: Source) -> npt.NDArray[n
     """Return for which test pixel-years the class is found; empty without labels."""
     if training.labels is None or test.labels is None:
         return np.zeros(0, dtype=bool)
-    train, unknown = standardized(answer.train_features, answer.test_features)
     classes, target = np.unique(training.labels.astype(str), return_inverse=True)
-    guess = classes[CLASSIFIERS[CLASSIFIER](train, target.astype(np.int64), unknown)]
+    guess = classes[CLASSIFIERS[CLASSIFIER](answer.train_features, target.astype(np.int64), answer.test_features)]
     return np.asarray(guess == test.labels.astype(str))
 
 

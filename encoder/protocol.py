@@ -2,9 +2,10 @@
 
 Whole groups (degrees, chips' blocks) are either trained on or tested on. A feature set is one array [n, d], or one array
 for each fold where the encoder of that fold was trained without the fold's groups. All classifiers see features that are
-standardised by their training samples. Protocol: five spatial folds for the full sample, and for few-shot `draws` seeded
-balanced draws from the training groups of a fold, tested on that fold's groups, the folds in turn. An encoder that learned
-from labels may only be judged on folds that it was not trained on: name them in `Samples.judged`.
+standardised by their training samples, each by itself, embeddings as a whole, as the package's own classifiers do.
+Protocol: five spatial folds for the full sample, and for few-shot `draws` seeded balanced draws from the training groups
+of a fold, tested on that fold's groups, the folds in turn. An encoder that learned from labels may only be judged on
+folds that it was not trained on: name them in `Samples.judged`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ FEW, FEW_SHOT_TREES = 500, 100
 """Up to so many training samples fewer trees do: more change nothing but the time."""
 REGULARIZATION = 1.0
 """C of the logistic regression on standardised features, fixed so that no feature set is tuned more than another."""
+WEIGHED = "embedding"
+"""The features whose numbers keep their size beside each other: it says what they change in reflectance."""
 SMALLEST_TEST = 5
 """A class with fewer test samples than this is left out of a draw's balanced accuracy."""
 RESAMPLES = 1000
@@ -107,6 +110,12 @@ def _logistic(train: Floats, target: Indices, test: Floats) -> Indices:
     return np.asarray(model.predict(test), dtype=np.int64)
 
 
+def _vectors(train: Floats, target: Indices, test: Floats) -> Indices:
+    from sklearn.svm import SVC
+
+    return np.asarray(SVC(gamma=1 / train.shape[1]).fit(train, target).predict(test), dtype=np.int64)
+
+
 def _neighbours(count: int) -> Predictor:
     """Return the vote of the nearest training samples by Euclidean distance; of equal votes the nearest one's wins."""
 
@@ -126,11 +135,13 @@ def _neighbours(count: int) -> Predictor:
 CLASSIFIERS: Mapping[str, Predictor] = {
     "forest": _forest,
     "logistic": _logistic,
+    "svm": _vectors,
     "knn1": _neighbours(1),
     "knn3": _neighbours(3),
     "knn20": _neighbours(20),
 }
-"""Random forest (200 trees, 100 for few-shot), logistic regression (L2, C = 1) and the nearest 1, 3 and 20 samples."""
+"""Random forest (200 trees, 100 for few-shot), logistic regression (L2, C = 1), support vectors (C = 1, radial, gamma of
+1 / features) and the nearest 1, 3 and 20 samples."""
 
 
 def _of_fold(features: Features, fold: int) -> Floats:
@@ -150,9 +161,14 @@ def _check(feature_sets: Mapping[str, Features], samples: Samples) -> None:
             raise TableError(f"features {name!r} are not all finite; leave out samples without features")
 
 
-def standardized(train: Floats, test: Floats) -> tuple[Floats, Floats]:
-    """Return both float32 less the mean and divided by the standard deviation of the training samples' features."""
+def standardized(train: Floats, test: Floats, weighed: bool = False) -> tuple[Floats, Floats]:
+    """Return both float32 less the mean and divided by the standard deviation of the training samples' features.
+
+    Features that are `weighed` are divided by one number, the root of their mean variance.
+    """
     spread = train.std(axis=0, dtype=np.float64)
+    if weighed:
+        spread = np.full_like(spread, np.sqrt(np.square(spread).mean()))
     mean, scale = train.mean(axis=0, dtype=np.float64), np.where(spread > 0, spread, 1.0)
     return ((train - mean) / scale).astype(np.float32), ((test - mean) / scale).astype(np.float32)
 
@@ -211,7 +227,7 @@ def classification(
     for name, features in feature_sets.items():
         for fold, test in tests.items():
             array = _of_fold(features, fold)
-            train_x, test_x = standardized(array[~test], array[test])
+            train_x, test_x = standardized(array[~test], array[test], name == WEIGHED)
             for key in classifiers:
                 predicted[name][key][test] = CLASSIFIERS[key](train_x, target[~test], test_x)
     result: dict[str, Any] = {}
@@ -291,7 +307,7 @@ def few_shot(
             fold, train, test = draw(samples, size, number, seed)
             for name, features in feature_sets.items():
                 array = _of_fold(features, fold)
-                train_x, test_x = standardized(array[train], array[test])
+                train_x, test_x = standardized(array[train], array[test], name == WEIGHED)
                 for key in classifiers:
                     guess = CLASSIFIERS[key](train_x, samples.target[train], test_x)
                     scores[name][key][number] = balanced(samples.target[test], guess, SMALLEST_TEST)

@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from .export import codec_bytes, write_whole
 from .fit import Fitted, Point, Progress, fit
 from .sampling import Source
 from .sources import collection2_source, table_source
+from .weighing import number_scale
 
 __all__ = ["SourceMaker", "Trained", "build_sources", "learning_curve", "train"]
 
@@ -107,7 +109,9 @@ def train(
     checkpoint = out / f"{config.id}.checkpoint"
     fitted = fit(sources, config, checkpoint, progress, resume)
     about = {"seed": config.training.seed, "steps": fitted.curve[-1].step, "sources": [row.name for row in sources]}
-    data = codec_bytes(config.id, fitted.model, fitted.normalization, fitted.factor, about)
+    file = partial(codec_bytes, config.id, fitted.model, fitted.normalization, fitted.factor, about)
+    # A linear classifier on the numbers as they are shaped those that learned from land cover.
+    data = file() if config.training.land_cover > 0 else file(scale=number_scale(Codec(file(), config.id)))
     codec = Codec(data, config.id)
     pairs = zip(fitted.training, fitted.held_out, strict=True)
     compared = tuple(compare(codec, training, held_out) for training, held_out in pairs)

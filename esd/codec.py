@@ -72,6 +72,15 @@ def _at(values: Floats, dekads: npt.NDArray[np.int16]) -> Floats:
     return np.take(values, places, mode="clip")
 
 
+def _scale_of(spec: Mapping[str, Any], source: str) -> Floats:
+    """Return what the numbers of an embedding weigh, shape (dims of a code); ones where the file does not tell."""
+    levels = spec["levels"]
+    scale = np.array(spec.get("scale", [1.0] * len(levels)), dtype=np.float32)
+    if scale.shape != (len(levels),) or not (np.isfinite(scale) & (scale > 0)).all():
+        raise EncoderError(f"{source}: scale {spec['scale']} is not a positive number for each of {len(levels)} levels")
+    return scale
+
+
 class Codec:
     """A trained encoder and its decoders, read from the bytes of a codec file.
 
@@ -88,6 +97,7 @@ class Codec:
         self.bands: tuple[str, ...] = tuple(self.spec["bands"])
         self.steps: int = self.spec["steps"]
         self.fsq = FSQ(self.spec["levels"], np.uint16 if self.spec["format"] == 1 else None)
+        self.scale = _scale_of(self.spec, source)
         self.layers = _layers_of(self.spec)
         self.decoders = tuple(name for name in self.layers if name not in ("encoder", "uncertainty"))
         self._scratch = self._checked(source)
@@ -144,6 +154,19 @@ class Codec:
     def dims(self) -> int:
         """How many numbers the embedding of one pixel and window has: steps times dimensions of a code."""
         return self.steps * self.fsq.dims
+
+    @cached_property
+    def embedding_table(self) -> Floats:
+        """The embedding of every number that a code can be, shape (fill + 1, dims of a code), float32; no data is zeros.
+
+        The quantizer's values times `scale`: what the numbers weigh in distances and angles is what they change in
+        reflectance. The networks work with the values themselves.
+        """
+        return self.fsq.codebook_with_fill * self.scale
+
+    def embed(self, codes: npt.NDArray[np.integer]) -> Floats:
+        """Return the embedding of codes: shape (...) to (..., dims of a code), float32. `fill` gives zeros."""
+        return self.embedding_table[codes]
 
     @property
     def bytes_per_pixel_year(self) -> float:

@@ -108,7 +108,8 @@ def embedding_attributes(codec: Codec, geobox: GeoBox, sources: list[str]) -> di
         "esd:fsq": {
             "levels": list(fsq.levels),
             "basis": list(fsq.basis),
-            "value": "(level - L // 2) / (L // 2), level = index // basis % L",
+            "value": "scale * (level - L // 2) / (L // 2), level = index // basis % L",
+            "scale": codec.scale.tolist(),
             "fill": fsq.fill,
             "steps": codec.steps,
             "dims": fsq.dims,

@@ -18,13 +18,13 @@ from affine import Affine
 from .chunks import attributes_of
 from .conventions import grid_attributes
 from .errors import CubeError
-from .fsq import FSQ
 from .grid import Region, make_geobox, region_of, tiles
 from .store_paths import Place, files_of, remove_tree
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
+    from .codec import Codec
     from .cube import Cube
 
 __all__ = ["POLICIES", "build", "factors", "mark_stale", "overview_geobox", "stale_blocks"]
@@ -145,31 +145,28 @@ def _nearest_to_mean(cube: Cube, below: str, window: int, block: Region) -> Code
     codec = cube.codec
     codes = np.full((codec.steps, *under.shape), codec.fill, dtype=codec.code_dtype)
     codes[:, : held.shape[0], : held.shape[1]] = cube.array(below, "codes")[(window, ..., *held.slices)]
-    return nearest_to_mean(codes, codec.fsq)
+    return nearest_to_mean(codes, codec)
 
 
-def nearest_to_mean(codes: Codes, fsq: FSQ) -> Codes:
+def nearest_to_mean(codes: Codes, codec: Codec) -> Codes:
     """Return, of each two by two pixels, the codes of the one whose embedding is nearest to the mean of the valid.
 
-    `codes` are [steps, 2 y, 2 x]; the result is [steps, y, x], `fsq.fill` where none of the four is valid.
+    `codes` are [steps, 2 y, 2 x]; the result is [steps, y, x], `codec.fill` where none of the four is valid.
     """
     corners = [codes[:, row::2, column::2] for row in (0, 1) for column in (0, 1)]
-    valid = np.stack([(corner != fsq.fill).all(axis=0) for corner in corners])
+    valid = np.stack([(corner != codec.fill).all(axis=0) for corner in corners])
     share = valid / np.maximum(valid.sum(axis=0), 1)
     distance = np.zeros(valid.shape, dtype=np.float64)
     for step in range(codes.shape[0]):
-        values = [_values(corner[step], fsq) for corner in corners]
+        values = [codec.embed(corner[step]).astype(np.float64) for corner in corners]
         mean = sum(value * part[..., None] for value, part in zip(values, share, strict=True))
         for total, value in zip(distance, values, strict=True):
-            for dim in range(fsq.dims):
+            for dim in range(codec.fsq.dims):
                 total += (value[..., dim] - mean[..., dim]) ** 2
+    nothing = codec.code_dtype.type(codec.fill)
     best = np.argmin(np.where(valid, distance, np.inf), axis=0)
     chosen = np.choose(
-        best[None], [np.where(ok, corner, fsq.dtype.type(fsq.fill)) for ok, corner in zip(valid, corners, strict=True)]
+        best[None],
+        [np.where(ok, corner, codec.code_dtype.type(codec.fill)) for ok, corner in zip(valid, corners, strict=True)],
     )
-    return np.where(valid.any(axis=0), chosen, fsq.fill).astype(fsq.dtype)
-
-
-def _values(codes: Codes, fsq: FSQ) -> npt.NDArray[np.float64]:
-    """Return the embedding of one step [y, x] as [y, x, dims]; zeros where there are no data."""
-    return fsq.codebook_with_fill[codes].astype(np.float64)
+    return np.where(valid.any(axis=0), chosen, nothing).astype(codec.code_dtype)

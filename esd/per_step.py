@@ -19,7 +19,7 @@ from .block import Array, Block, Mask
 __all__ = ["RELATIVE", "PerStep", "on_grid", "rounded"]
 
 GRID = 2.0**-20
-"""What the numbers of embeddings, -1 to 1, are rounded to: nothing where the halves of level counts are powers of two."""
+"""What the numbers of embeddings, about -2 to 2, are rounded to."""
 RELATIVE = 2.0**-25
 """Of the largest of some coefficients: to this they are rounded, half of what float32 keeps of it."""
 

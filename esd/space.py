@@ -20,7 +20,7 @@ class Space(enum.Enum):
     CODES = "codes"
     """Indices of FSQ codes, uint8 or uint16: labels, on which arithmetic has no meaning."""
     EMBEDDING = "embedding"
-    """FSQ values, float32 -1..1, bands e0, e1, ... for each step of a window: 12, or fewer or more by its encoder."""
+    """FSQ values times the encoder's scale, float32, bands e0, e1, ... for each of its steps of a window, such as 12."""
     REFLECTANCE = "reflectance"
     """Surface reflectance, float32 0..1, six bands for each of 36 dekads."""
     VALUE = "value"

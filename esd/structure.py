@@ -128,7 +128,7 @@ def _dequantize_rule(image: CubeType) -> CubeType:
 
 @operator("structure", Tile.STRUCTURE, _dequantize_rule, Space.ANY)
 def embedding(image: Block) -> Block:
-    """Turn codes into their FSQ values: bands e0, e1, ... (float32, -1..1) for each step of a window."""
+    """Turn codes into FSQ values times the encoder's `scale`: bands e0, e1, ... (float32, about -2..2) for each step."""
     return evaluated_by_engine(image)
 
 

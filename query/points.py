@@ -196,7 +196,7 @@ def _code_columns(codes: Codes, counts: npt.NDArray[np.uint8]) -> pd.DataFrame:
 
 
 def _embedding_columns(codes: Codes, codec: Codec) -> pd.DataFrame:
-    vectors = np.moveaxis(codec.fsq.indices_to_values(codes), 1, 0).reshape(codes.shape[1], -1)
+    vectors = np.moveaxis(codec.embed(codes), 1, 0).reshape(codes.shape[1], -1)
     vectors[(codes == codec.fill).any(axis=0)] = np.nan
     return pd.DataFrame(vectors, columns=list(embedding_columns(codec.fsq.dims, codec.steps)))
 

@@ -19,12 +19,12 @@ import pandas as pd
 from pyproj import Transformer
 
 from esd.answering import own_pixels, pixel_at
-from esd.codec import other_encoder
+from esd.codec import Codec, other_encoder
 from esd.cube import Cube
 from esd.errors import EncoderError, ExpressionError, GridError, WindowError
-from esd.fsq import FSQ
 from esd.grid import GeoBox, Region, sub_geobox
 from esd.image import Image, call
+from esd.per_step import on_grid, rounded
 
 __all__ = ["COLUMNS", "Query", "pixel_lonlat", "query_at", "similar", "similarity_image"]
 
@@ -35,9 +35,9 @@ Doubles = npt.NDArray[np.float64]
 Window = int | str | dt.date
 
 
-def _units(codes: Codes, fsq: FSQ) -> Doubles:
+def _units(codes: Codes, codec: Codec) -> Doubles:
     """Return the unit vectors of codes [steps, n]: float64 [n, steps * dims], step slowest."""
-    vectors = np.moveaxis(fsq.indices_to_values(codes), 1, 0).reshape(codes.shape[1], -1).astype(np.float64)
+    vectors = np.moveaxis(codec.embed(codes), 1, 0).reshape(codes.shape[1], -1).astype(np.float64)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not length.all():
         raise ExpressionError("a query pixel is the zero vector, which has no direction; take another point")
@@ -64,7 +64,7 @@ class Query:
                 raise ExpressionError(
                     f"query codes of shape {part.shape} need to be [{codec.steps}, n], n > 0, without no data"
                 )
-        means = [_units(part, codec.fsq).mean(axis=0) for part in parts]
+        means = [_units(part, codec).mean(axis=0) for part in parts]
         mean = means[0] - means[1] if len(means) == 2 else means[0]
         length = float(np.linalg.norm(mean))
         if length < 1e-9:
@@ -76,10 +76,14 @@ class Query:
         """Hash of the vector and its encoder."""
         return hashlib.sha256(repr((self.vector, self.encoder)).encode()).hexdigest()
 
-    def tables(self, fsq: FSQ) -> Doubles:
-        """Return what each code adds to the dot product: float64 [step, code]; 0 for no data."""
-        by_step = np.array(self.vector).reshape(-1, fsq.dims)
-        return np.asarray(by_step @ fsq.codebook_with_fill.T.astype(np.float64))
+    def tables(self, codec: Codec) -> Doubles:
+        """Return what each code adds to the dot product: float64 [step, code]; 0 for no data.
+
+        Rounded as `cosine_similarity` rounds, so that both add up the same terms without rounding.
+        """
+        vector = np.array(self.vector)
+        by_step = rounded(vector / np.sqrt((vector * vector).sum())).reshape(-1, codec.fsq.dims)
+        return np.asarray(by_step @ on_grid(codec.embedding_table).T)
 
 
 def _codes_at(cube: Cube, grid: str | None, window: dt.date, points: Sequence[tuple[float, float]]) -> Codes:
@@ -248,9 +252,9 @@ def _search(
     mask: Image | None,
 ) -> _Best:
     """Return the k best pixels of some grids, block by block; of several grids each pixel that is its grid's to answer."""
-    fsq = cube.codec.fsq
-    tables = query.tables(fsq)
-    squares = (fsq.codebook_with_fill.astype(np.float64) ** 2).sum(axis=1)
+    codec = cube.codec
+    tables = query.tables(codec)
+    squares = (on_grid(codec.embedding_table) ** 2).sum(axis=1)
     nothing = np.zeros(0, dtype=np.int64)
     best = _Best(np.zeros(0, dtype=np.float32), nothing, nothing, nothing, nothing)
     for number, name in enumerate(names):
@@ -258,9 +262,9 @@ def _search(
             allowed = _block_mask(mask, cube, name, part)
             for index, window in enumerate(windows):
                 codes = cube.read("codes", name, window, part)
-                if (codes[0] == fsq.fill).all():  # most of a tile at the coast, or of one that an area was cut from
+                if (codes[0] == codec.fill).all():  # most of a tile at the coast, or of one that an area was cut from
                     continue
-                score, defined = _scores(codes, tables, squares, fsq.fill)
+                score, defined = _scores(codes, tables, squares, codec.fill)
                 defined &= allowed
                 if len(names) > 1 and defined.any():
                     defined &= own_pixels(cube, name, window, part)

@@ -13,14 +13,20 @@ from esd.dekad import BANDS, DEKADS, STEPS
 LEVELS = (8, 8, 8, 5, 5, 5)
 
 
-def random_codec(seed: int = 0, name: str = "random", levels: tuple[int, ...] = LEVELS, width: int = 12) -> Codec:
+def random_codec(
+    seed: int = 0,
+    name: str = "random",
+    levels: tuple[int, ...] = LEVELS,
+    width: int = 12,
+    scale: tuple[float, ...] | None = None,
+) -> Codec:
     """Return a small codec with every kind of layer; the same seed gives the same bytes."""
     rng = np.random.default_rng(seed)
     tensors: dict[str, np.ndarray] = {}
 
     def dense(key: str, *shape: int) -> None:
-        scale = 1.5 / np.sqrt(np.prod(shape[1:]))
-        tensors[f"{key}.weight"] = (rng.normal(size=shape) * scale).astype(np.float32)
+        spread = 1.5 / np.sqrt(np.prod(shape[1:]))
+        tensors[f"{key}.weight"] = (rng.normal(size=shape) * spread).astype(np.float32)
         tensors[f"{key}.bias"] = (rng.normal(size=shape[0]) * 0.1).astype(np.float32)
 
     dense("in", width, 2 * len(BANDS), 3)
@@ -57,5 +63,5 @@ def random_codec(seed: int = 0, name: str = "random", levels: tuple[int, ...] = 
             {"op": "unfold", "name": "out"},
         ],
         "card": {},
-    }
+    } | ({} if scale is None else {"scale": scale})
     return Codec(save(tensors, {"esd": json.dumps(spec)}))

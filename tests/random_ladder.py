@@ -97,5 +97,6 @@ def ladder_codec(
             uncertainty=sure,
             tensors=network.tensors,
             half=half,
+            scale=[1.75 / (dim + 1) for dim in range(len(levels))],
         )
     )

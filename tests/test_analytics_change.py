@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 from code_cubes import cube_of, random_codes
+from random_codecs import random_codec
 
 from esd.analytics.change import change_threshold, detect_change
 from esd.analytics.embedding import one_level_angle
 from esd.codec import Codec
 from esd.cube import Cube
 from esd.errors import ExpressionError, GridError
-from esd.fsq import FSQ
 from esd.grid import geobox_from_bounds
 
 SIZE = 160
@@ -89,12 +89,12 @@ def test_equal_windows_have_not_changed(changed_cube: Cube) -> None:
 
 
 def test_the_smallest_angle_is_that_of_one_level() -> None:
-    fsq = FSQ((8, 8, 8, 5, 5, 5))
+    codec = random_codec(seed=0, levels=(8, 8, 8, 5, 5, 5))
     vector = np.zeros(72)
     vector[3], step = 5.0, np.zeros(72)
     step[0] = 0.25
     expected = math.acos(vector @ (vector + step) / 5.0 / np.linalg.norm(vector + step))
-    assert np.isclose(one_level_angle(fsq, 5.0), expected)
+    assert np.isclose(one_level_angle(codec, 5.0), expected)
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])

@@ -26,7 +26,7 @@ def vectors(cube: Cube, year: int) -> tuple[np.ndarray, np.ndarray]:
     """Whole vectors [pixels, 72] in float64, and which pixels are valid."""
     name = cube.grid()
     codes = cube.read("codes", name, cube.window(year), region_of(cube.grids[name]))
-    values = cube.codec.fsq.indices_to_values(codes).astype(np.float64)
+    values = cube.codec.embed(codes).astype(np.float64)
     return np.moveaxis(values, 0, 2).reshape(codes[0].size, -1), (codes != 65535).all(axis=0).ravel()
 
 

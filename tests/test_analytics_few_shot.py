@@ -26,14 +26,14 @@ def test_separable_classes_score_high_and_noise_scores_by_chance() -> None:
     features, labels, lon, lat = land()
     noise = np.random.default_rng(1).normal(size=features.shape)
     report = few_shot_report({"good": features, "noise": noise}, labels, lon, lat, per_class=10, draws=4)
-    for method in ("prototype", "knn", "logistic"):
+    for method in ("prototype", "knn", "logistic", "svm"):
         assert report.score("good", method).mean > 0.95
         assert abs(report.score("noise", method).mean - 1 / 3) < 0.06
         difference = report.difference("good", "noise", method)
         assert np.isclose(difference.mean, report.score("good", method).mean - report.score("noise", method).mean)
     assert report.classes == ("a", "b", "c")
     assert "good" in str(report)
-    assert len(report.rows()) == 6
+    assert len(report.rows()) == 8
 
 
 def test_draws_are_the_same_for_all_features_and_all_runs() -> None:
@@ -92,7 +92,7 @@ def test_real_labels_embeddings_beside_raw_series(shared_data: Path, record_prop
     pixels = frame.drop_duplicates("sample_id").reset_index(drop=True)
     assert list(series.ids) == list(pixels["sample_id"])
     codes = codec.encode(series.values, series.weights)
-    embedding = np.moveaxis(codec.fsq.indices_to_values(codes), 1, 0).reshape(len(series), -1)
+    embedding = np.moveaxis(codec.embed(codes), 1, 0).reshape(len(series), -1)
     raw = frame[bands].to_numpy().reshape(len(series), -1)
     report = few_shot_report(
         {"embedding": embedding, "raw series": raw}, pixels["label"], pixels["longitude"], pixels["latitude"]

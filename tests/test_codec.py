@@ -77,6 +77,22 @@ def test_decoding_some_dates_and_bands_is_a_part_of_decoding_all(codec: Codec) -
     assert np.array_equal(some, every[[3, 20]][:, [3, 2]])
 
 
+def test_the_scale_weighs_embeddings_and_leaves_decoding_alone() -> None:
+    scale = (1.5, 1.25, 1.0, 0.75, 0.5, 0.25)
+    plain, weighed = random_codec(seed=3), random_codec(seed=3, scale=scale)
+    codes = np.random.default_rng(3).integers(0, plain.fsq.size, (12, 50)).astype(np.uint16)
+    assert np.array_equal(plain.decode(codes), weighed.decode(codes))
+    assert np.array_equal(plain.embed(codes), plain.fsq.indices_to_values(codes))
+    assert np.array_equal(weighed.embed(codes), plain.embed(codes) * np.float32(scale))
+    assert (weighed.embed(np.array([weighed.fill])) == 0).all()
+
+
+@pytest.mark.parametrize("scale", [(1.0, 2.0), (1.0, 1.0, 1.0, 1.0, 1.0, 0.0), (1.0, 1.0, 1.0, 1.0, 1.0, float("nan"))])
+def test_a_scale_that_is_none_is_refused(scale: tuple[float, ...]) -> None:
+    with pytest.raises(EncoderError, match="is not a positive number for each of 6 levels"):
+        random_codec(scale=scale)
+
+
 def test_codes_of_a_larger_codebook_are_refused() -> None:
     small = random_codec(levels=(5, 5, 5))
     with pytest.raises(EncoderError, match="not in the codebook"):

@@ -76,7 +76,7 @@ def test_decoding_equals_the_codec(cube: Cube) -> None:
     assert np.array_equal(raster.values, cube.codec.decode(codes))
     assert np.array_equal(raster.valid[0, 0], codes[0] != 65535)
     values = cube.image(2004).embedding().compute()
-    expected = np.where(values.valid, np.moveaxis(cube.codec.fsq.indices_to_values(codes), -1, 1), 0)
+    expected = np.where(values.valid, np.moveaxis(cube.codec.embed(codes), -1, 1), 0)
     assert np.array_equal(values.values, expected)
 
 

@@ -209,7 +209,7 @@ def test_map_tiles_are_decoded_fast_where_there_is_a_fast_decoder(tmp_path: Path
 def test_embeddings_angles_and_search_take_the_steps_of_the_codec(stored: Cube, rung: Codec) -> None:
     first, second = (read(stored, year) for year in (2004, 2005))
     valid = (first != rung.fill).all(axis=0)
-    vectors = [rung.fsq.codebook_with_fill[codes].transpose(0, 3, 1, 2).astype(np.float64) for codes in (first, second)]
+    vectors = [rung.embed(codes).transpose(0, 3, 1, 2).astype(np.float64) for codes in (first, second)]
     embedding = stored.image(2004).embedding().compute()
     assert embedding.values.shape == (rung.steps, rung.fsq.dims, 70, 90)
     assert np.array_equal(embedding.values, vectors[0].astype(np.float32))
@@ -250,7 +250,7 @@ def test_points_and_tables_carry_all_steps(stored: Cube, rung: Codec, tmp_path: 
     points = pd.DataFrame(places[["longitude", "latitude"]])
     rows, columns = places["row"].to_numpy(), places["column"].to_numpy()
     features, _ = features_of(sample_cube(stored, points, "embedding", [2004]))
-    expected = rung.fsq.codebook[read(stored)[:, rows, columns]].transpose(1, 0, 2).reshape(5, -1)
+    expected = rung.embed(read(stored)[:, rows, columns]).transpose(1, 0, 2).reshape(5, -1)
     assert np.array_equal(features, expected)
     sampled = sample_cube(stored, points, "codes", [2004])
     assert np.array_equal(table_to_codes(sampled, rung), read(stored)[:, rows, columns])

@@ -40,27 +40,27 @@ def test_nearest_is_the_pixel_at_the_centre(own: Cube) -> None:
 
 def test_nearest_to_mean_equals_a_search_written_out(own: Cube) -> None:
     own.build_overviews("nearest_to_mean", smallest=100)
-    below, got, fsq = codes_of(own, 2), codes_of(own, 4), own.codec.fsq
+    below, got = codes_of(own, 2), codes_of(own, 4)
     for y, x in np.random.default_rng(0).integers(0, 83, (60, 2)):
         square = below[:, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].reshape(12, -1)
         square = square[:, (square != FILL).all(axis=0)]
         if square.shape[1] == 0:
             assert (got[:, y, x] == FILL).all()
             continue
-        points = fsq.indices_to_values(square).astype(float).transpose(1, 0, 2).reshape(square.shape[1], -1)
+        points = own.codec.embed(square).astype(float).transpose(1, 0, 2).reshape(square.shape[1], -1)
         distance = ((points - points.mean(axis=0)) ** 2).sum(axis=1)
         assert np.isclose(distance[(square == got[:, y, x, None]).all(axis=0)].min(), distance.min())
 
 
 def test_a_pixel_of_no_data_does_not_pull_the_mean() -> None:
-    fsq = random_codec(seed=0).fsq
+    codec = random_codec(seed=0)
     codes = np.full((12, 2, 2), FILL, dtype=np.uint16)
-    assert (nearest_to_mean(codes, fsq) == FILL).all()
+    assert (nearest_to_mean(codes, codec) == FILL).all()
     codes[:, 1, 0] = 17
-    assert (nearest_to_mean(codes, fsq) == 17).all()
+    assert (nearest_to_mean(codes, codec) == 17).all()
     codes[:] = 4000
     codes[:, 0, 0] = 3
-    assert (nearest_to_mean(codes, fsq) == 4000).all()
+    assert (nearest_to_mean(codes, codec) == 4000).all()
 
 
 @pytest.mark.parametrize("policy", ["nearest", "nearest_to_mean"])

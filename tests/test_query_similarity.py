@@ -25,7 +25,7 @@ def unit_vectors(cube: Cube, year: int) -> tuple[np.ndarray, np.ndarray]:
     name = cube.grid()
     codes = cube.read("codes", name, cube.window(year), region_of(cube.grids[name]))
     where = np.argwhere((codes != 65535).all(axis=0))
-    values = cube.codec.fsq.indices_to_values(codes[:, where[:, 0], where[:, 1]])
+    values = cube.codec.embed(codes[:, where[:, 0], where[:, 1]])
     vectors = np.moveaxis(values, 1, 0).reshape(len(where), -1).astype(np.float32)
     faiss.normalize_L2(vectors)
     return vectors, where

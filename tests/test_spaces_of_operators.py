@@ -76,7 +76,7 @@ def spaces(make_cube: Callable[..., Cube]) -> Spaces:
     for window in cube.windows:
         codes = cube.read("codes", name, window, region_of(grid))
         valid = (codes != codec.fill)[:, None]
-        numbers = np.moveaxis(codec.fsq.indices_to_values(np.where(valid[:, 0], codes, 0)), -1, 1)
+        numbers = np.moveaxis(codec.embed(np.where(valid[:, 0], codes, 0)), -1, 1)
         numbers = np.where(valid, numbers, np.float32(0))
         times = cube.image(window).embedding().type.time
         vectors.append(Block(numbers, valid))

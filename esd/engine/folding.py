@@ -38,9 +38,10 @@ def _codebook(leaf: Expr) -> Expr:
     given = infer(leaf)
     if given.encoder is None:
         raise EncoderError("embedding: no encoder is known for these codes")
-    fsq = codec_by_hash(given.encoder).fsq
+    codec = codec_by_hash(given.encoder)
+    fsq = codec.fsq
     side = math.isqrt(fsq.fill + 1)  # 256 x 256 or 16 x 16 pixels are the numbers that a code can be
-    values = np.ascontiguousarray(fsq.codebook_with_fill.T).reshape(1, fsq.dims, side, side)
+    values = np.ascontiguousarray(codec.embedding_table.T).reshape(1, fsq.dims, side, side)
     valid = (np.arange(side * side) < fsq.size).reshape(1, 1, side, side)
     grid = make_geobox((side, side), Affine.identity(), None)
     return Expr("array", (), {"source": ArraySource(Block(values, valid), grid, ("",), given.bands)})

@@ -116,7 +116,7 @@ def _uncertainty(node: Expr, block: Block) -> Block:
 
 
 def _embedding(node: Expr, block: Block) -> Block:
-    values = codec_by_hash(_encoder_of(node)).fsq.indices_to_values(block.values[:, 0])
+    values = codec_by_hash(_encoder_of(node)).embed(block.values[:, 0])
     return Block(np.moveaxis(values, -1, 1), block.valid)
 
 

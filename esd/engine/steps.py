@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from esd.block import Array, Block
+from esd.codec import Codec
 from esd.cube import codec_by_hash
 from esd.expr import Expr
 from esd.fsq import FSQ
@@ -71,8 +72,12 @@ class StepTable:
         return len(infer(self.expr.src[0]).time)
 
     @cached_property
+    def _codec(self) -> Codec:
+        return codec_by_hash(str(infer(self.expr.src[0]).encoder))
+
+    @property
     def _fsq(self) -> FSQ:
-        return codec_by_hash(str(infer(self.expr.src[0]).encoder)).fsq
+        return self._codec.fsq
 
     @cached_property
     def start(self) -> Doubles:
@@ -86,11 +91,10 @@ class StepTable:
     @cached_property
     def _digits(self) -> list[list[Doubles]]:
         """The terms of each dimension's levels, [step][dim] of [sum, level]."""
-        levels = [np.arange(count) for count in self._fsq.levels]
-        numbers = [
-            on_grid((level.astype(np.float32) - half) / half)
-            for level, half in zip(levels, self._fsq.half_width, strict=True)
-        ]
+        fsq = self._fsq
+        # Codes that differ in one dimension only run through its levels; the numbers are those of the embedding, to the bit.
+        rows = [np.arange(count) * basis for count, basis in zip(fsq.levels, fsq.basis, strict=True)]
+        numbers = [on_grid(self._codec.embedding_table[codes, dim]) for dim, codes in enumerate(rows)]
         form = self.form
         return [
             [np.stack(form.term(number, own)) for number, own in zip(numbers, step, strict=True)]
