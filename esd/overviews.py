@@ -165,8 +165,6 @@ def nearest_to_mean(codes: Codes, codec: Codec) -> Codes:
                 total += (value[..., dim] - mean[..., dim]) ** 2
     nothing = codec.code_dtype.type(codec.fill)
     best = np.argmin(np.where(valid, distance, np.inf), axis=0)
-    chosen = np.choose(
-        best[None],
-        [np.where(ok, corner, codec.code_dtype.type(codec.fill)) for ok, corner in zip(valid, corners, strict=True)],
-    )
+    candidates = [np.where(ok, corner, nothing) for ok, corner in zip(valid, corners, strict=True)]
+    chosen = np.choose(best[None], candidates)
     return np.where(valid.any(axis=0), chosen, nothing).astype(codec.code_dtype)
