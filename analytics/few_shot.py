@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -164,8 +163,9 @@ def few_shot_report(
         sizes.append(len(test))
         for (name, method), scores in found.items():
             features = feature_sets[name][usable]
-            own = partial(train_classifier, space="value", neighbours=neighbours, weighed=name in weighed)
-            trained = own(features[train], classes[target[train]], method)
+            labelled = features[train], classes[target[train]]
+            as_a_whole = name in weighed
+            trained = train_classifier(*labelled, method, space="value", neighbours=neighbours, weighed=as_a_whole)
             predicted, _confidence = trained.predict(features[test])
             scores.append(float(balanced_accuracy_score(target[test], predicted.astype(np.int64) - 1)))
     return FewShotReport(

@@ -159,8 +159,8 @@ class Codec:
     def embedding_table(self) -> Floats:
         """The embedding of every number that a code can be, shape (fill + 1, dims of a code), float32; no data is zeros.
 
-        The quantizer's values times `scale`: what the numbers weigh in distances and angles is what they change in
-        reflectance. The networks work with the values themselves.
+        The quantizer's values times `scale`: numbers that change reflectance more weigh more in distances and angles. The
+        networks work with the values themselves.
         """
         return self.fsq.codebook_with_fill * self.scale
 
