@@ -42,6 +42,8 @@ def through(codec: Codec, layers: Layers, steps: int, channels: int, apart: int,
             if weight is None or not name:
                 continue
             rows, columns = weight.shape[0], weight.size // weight.shape[0]
+            if wanted is not None and place + 1 == apart and layer["op"] == "mix" and key.endswith("1.weight"):
+                rows = wanted * codec.tensors[f"{layers[apart]['name']}.weight"].shape[1] // channels
             if layer["op"] in ("fold", "flatten", "above"):
                 steps = steps * channels // columns
             if wanted is not None and place >= apart:

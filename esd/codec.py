@@ -34,6 +34,9 @@ BATCH = 256
 that a pixel's result depends on its own numbers alone and not on where a tile was cut: BLAS may choose another summation
 for another shape."""
 
+REFINED_TOGETHER = 4096
+"""Pixels that are refined together: the few of them that need more passes fill a batch."""
+
 FORMAT = 2
 FORMATS = (1, 2)
 """Formats that are read. Format 1 has twelve steps, codes uint16 whatever their number, and one decoder."""
@@ -232,14 +235,11 @@ class Codec:
         seen = (flat_weights > 0).any(axis=(0, 1))
         codes = np.full((self.steps, flat_values.shape[2]), self.fill, dtype=self.code_dtype)
         chosen = np.flatnonzero(seen)
-        for start in range(0, chosen.size, BATCH):
-            part = chosen[start : start + BATCH]
+        for start in range(0, chosen.size, REFINED_TOGETHER):
+            part = chosen[start : start + REFINED_TOGETHER]
             some_values, some_weights = flat_values[..., part], flat_weights[..., part]
-            found = self.fsq.quantize(self._encoded(some_values, some_weights)).T
-            if refine:
-                padded = _padded(found, 0), _padded(some_values, 0), _padded(some_weights, 0)
-                found = refined(self, *padded, refine)[:, : part.size]
-            codes[:, part] = found
+            found = self.fsq.quantize(self.unbounded(some_values, some_weights)).T
+            codes[:, part] = refined(self, found, some_values, some_weights, refine) if refine else found
         return codes.reshape((self.steps, *shape))
 
     def decode(
@@ -287,7 +287,7 @@ class Codec:
 
     def _decode_batch(self, body: Layers, tail: NarrowTail, codes: Codes, result: Floats) -> None:
         padded = _padded(codes, self.fill)
-        values = np.take(self.fsq.codebook_with_fill, padded.T, axis=0).transpose(1, 2, 0)
+        values = np.take(self.fsq.codebook_with_fill, padded, axis=0).transpose(0, 2, 1)
         result[...] = tail(run(body, self.tensors, values, tail.times))[:, : codes.shape[1]]
 
     def _legal(self, flat: Codes) -> npt.NDArray[np.bool_]:

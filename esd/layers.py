@@ -20,6 +20,8 @@ __all__ = ["ENDS", "LAYERS", "Layers", "Tail", "Tensors", "apart_from", "run", "
 Floats = npt.NDArray[np.float32]
 Tensors = Mapping[str, Floats]
 Layers = Sequence[Mapping[str, Any]]
+Times = npt.NDArray[np.intp] | None
+"""Time steps that are wanted; None for all."""
 
 BLOCK_DEKADS, BLOCK_BANDS = 3, 2
 """The last layer of a decoder is computed in blocks of so many dekads and bands: red and nir, which most indices need, are
@@ -70,13 +72,16 @@ def _residual(x: Floats, tensors: Tensors, name: str) -> Floats:
 class _Perceptron:
     """second relu(first x + bias) + last: relu(h + bias) is max(h, -bias) + bias, and that bias joins the last one.
 
-    A pass over the widest array less, of three, and that array is kept from call to call.
+    A pass over the widest array less, of three, and that array is kept from call to call. The rows of the result come in
+    `blocks`, a matrix product each, so that a few of them, `wanted`, are the same to the bit as among all.
     """
 
-    def __init__(self, tensors: Tensors, name: str) -> None:
-        self.first, self.second = (_matrix(tensors[f"{name}.{i}.weight"]) for i in (0, 1))
+    def __init__(self, tensors: Tensors, name: str, blocks: int = 1, wanted: Times = None) -> None:
+        self.first, second = (_matrix(tensors[f"{name}.{i}.weight"]) for i in (0, 1))
         bias, last = tensors[f"{name}.0.bias"], tensors[f"{name}.1.bias"]
-        self.least, self.last = -bias[:, None], (self.second @ bias + last)[:, None]
+        chosen = slice(None) if wanted is None else wanted
+        self.second = second.reshape(blocks, -1, len(bias))[chosen]
+        self.least, self.last = -bias[:, None], (second @ bias + last).reshape(blocks, -1, 1)[chosen]
         self._hidden = np.empty((len(bias), 0), dtype=np.float32)
 
     def __call__(self, x: Floats, out: Floats) -> None:
@@ -85,8 +90,9 @@ class _Perceptron:
             self._hidden = np.empty((len(self.least), x.shape[1]), dtype=x.dtype)
         np.matmul(self.first, x, out=self._hidden)
         np.maximum(self._hidden, self.least, out=self._hidden)
-        np.matmul(self.second, self._hidden, out=out)
-        out += self.last
+        parts = out.reshape(len(self.second), -1, out.shape[1])
+        np.matmul(self.second, self._hidden, out=parts)
+        parts += self.last
 
 
 def _matrix(weight: Floats) -> Floats:
@@ -111,14 +117,16 @@ def _flatten(x: Floats, tensors: Tensors, name: str) -> Floats:
     return _named(x.reshape(1, -1, x.shape[2]), tensors, name)
 
 
-def _mix(x: Floats, tensors: Tensors, name: str) -> Floats:
-    rows, perceptron = x.reshape(x.shape[0], -1), _Perceptron(tensors, name)
-    mixed = np.empty_like(rows)
+def _mix(x: Floats, tensors: Tensors, name: str, blocks: int = 1, wanted: Times = None) -> Floats:
+    """Mix time steps; of `blocks` equal runs of steps, only those `wanted` are computed (None: all)."""
+    rows, perceptron = x.reshape(x.shape[0], -1), _Perceptron(tensors, name, blocks, wanted)
+    kept = rows if wanted is None else rows.reshape(blocks, -1, rows.shape[1])[wanted].reshape(-1, rows.shape[1])
+    mixed = np.empty_like(kept)
     for start in range(0, rows.shape[1], MIX_COLUMNS):
         part = slice(start, start + MIX_COLUMNS)
         perceptron(rows[:, part], mixed[:, part])
-        mixed[:, part] += rows[:, part]
-    return mixed.reshape(x.shape)
+        mixed[:, part] += kept[:, part]
+    return mixed.reshape(-1, *x.shape[1:])
 
 
 def _above(x: Floats, tensors: Tensors, name: str) -> Floats:
@@ -159,19 +167,32 @@ JOINING = ("fold", "above")
 """Operations that make a time step of their output of a few of their input."""
 
 
-def run(layers: Layers, tensors: Tensors, x: Floats, times: npt.NDArray[np.intp] | None = None) -> Floats:
+def run(layers: Layers, tensors: Tensors, x: Floats, times: Times = None) -> Floats:
     """Run layers one after the other on [time, channels, pixels]; may overwrite `x`.
 
-    `times` keeps some time steps of the result, to the bit what they are among all; no layer at the end computes others.
+    `times` keeps some time steps of the result, to the bit what they are among all; no layer at the end computes others,
+    nor does a mixing layer before it.
     """
     apart = apart_from(layers, tensors)
-    for place, layer in enumerate(layers):
-        name = layer.get("name", "")
-        if times is not None and place == apart:
-            joined = tensors[f"{name}.weight"].shape[1] if layer["op"] in JOINING else x.shape[1]
-            x = x.reshape(-1, joined, x.shape[2])[times]
-        x = OPERATIONS[layer["op"]](x, tensors, name)
-    return x if times is None or apart < len(layers) else x[times]
+    before, after = layers[:apart], layers[apart:]
+    mixing = before[-1:] if before and after and before[-1]["op"] == "mix" and after[0]["op"] in JOINING else []
+    x = _in_turn(before[: len(before) - len(mixing)], tensors, x)
+    if after:
+        joined = tensors[f"{after[0]['name']}.weight"].shape[1] if after[0]["op"] in JOINING else x.shape[1]
+        blocks = len(x) * x.shape[1] // joined
+        if mixing and len(x) % blocks == 0:
+            x = _mix(x, tensors, mixing[0]["name"], blocks, times)
+        else:
+            x = _in_turn(mixing, tensors, x)
+            x = x if times is None else x.reshape(blocks, joined, x.shape[2])[times]
+    x = _in_turn(after, tensors, x)
+    return x if times is None or after else x[times]
+
+
+def _in_turn(layers: Layers, tensors: Tensors, x: Floats) -> Floats:
+    for layer in layers:
+        x = OPERATIONS[layer["op"]](x, tensors, layer.get("name", ""))
+    return x
 
 
 def apart_from(layers: Layers, tensors: Tensors) -> int:

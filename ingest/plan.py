@@ -42,7 +42,7 @@ BYTES_OF_A_FILLED_WINDOW = 3_600
 """A pixel of one window while a block is filled: two sensors' dekads, their noise, and what is expected."""
 BYTES_OF_A_FILLED_STRIP = 20_000_000
 """The same for the strip of rows that one thread predicts at a time."""
-BYTES_OF_REFINING = 45_000_000
+BYTES_OF_REFINING = 50_000_000
 """What one thread works in where codes are refined, at most."""
 AS_IT_IS = Recipe()
 WORKERS = min(4, os.cpu_count() or 1)
