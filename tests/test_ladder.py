@@ -16,6 +16,7 @@ from esd.analytics.change import detect_change
 from esd.codec import BATCH, Codec
 from esd.cube import Cube
 from esd.dekad import dekad_dates, step_dates, window_of_steps
+from esd.encoder.weights import find
 from esd.errors import EncoderError, WindowError
 from esd.grid import bounds_lonlat
 from esd.query import features_of, sample_cube
@@ -71,11 +72,17 @@ def test_decoders_are_their_plain_definition(rung: Codec) -> None:
     assert np.allclose(rung.interval(codes), width, rtol=1e-5)
 
 
-@pytest.mark.parametrize("widths", [(12, 24), (256, 640), (300, 100)])
-def test_a_part_is_the_same_bytes_as_the_whole(widths: tuple[int, int]) -> None:
-    codec = ladder_codec(24, seed=widths[0], fast=widths[0], full=widths[1])
+PARTED = {
+    f"{fast} and {full} wide": ladder_codec(24, seed=fast, fast=fast, full=full)
+    for fast, full in ((12, 24), (256, 640), (300, 100))
+}
+PARTED |= {name: Codec.load(find(name)) for name in ("esd24", "esd12", "esd6")}  # a mixing layer, then tokens
+
+
+@pytest.mark.parametrize("codec", PARTED.values(), ids=PARTED)
+def test_a_part_is_the_same_bytes_as_the_whole(codec: Codec) -> None:
     codes = random_codes(codec, 1, 2 * BATCH + 11)[:, 0]
-    rng = np.random.default_rng(widths[0])
+    rng = np.random.default_rng(12)
     for decoder in codec.decoders:
         whole = codec.decode(codes, decoder=decoder)
         for _ in range(12):
