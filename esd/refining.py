@@ -4,7 +4,8 @@ An encoder answers in one pass what is a question of nearest points; its codes a
 A pass here is a Gauss-Newton step on the grid of levels: a decoder is taken for linear around the codes as they are
 (`tangents`), each level moves in turn to where that linear decoder is nearest to the observations, and a pixel's new
 codes are kept where the full decoder itself says that they are better, so no pass makes a pixel worse. Passes along the
-full decoder go on for a pixel as long as they pay: the few pixels that the encoder misses by far need several.
+full decoder go on for a pixel as long as they pay: the few pixels that the encoder misses by far need several, and get
+them at any effort.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ Codes = npt.NDArray[np.unsignedinteger]
 Pixels = npt.NDArray[np.intp]
 
 FAR = 0.02
-"""Reflectance error (root mean square of what was observed) from which on effort 1 follows the full decoder too. One pixel in
-a hundred or fewer, mostly with corrupt values, and with them most of the squared error that the light one's slopes leave."""
+"""Reflectance error (root mean square of what was observed) from which on effort 1 follows the full decoder too. One pixel
+in a hundred or fewer, mostly with corrupt values, and with them most of the squared error that the light one's slopes leave."""
 EFFORTS: tuple[tuple[tuple[str, int, float], ...], ...] = (
     (),
     (("fast", 1, 0.0), ("full", 6, FAR)),
     (("fast", 1, 0.0), ("full", 6, 0.0)),
 )
-"""The decoders whose slopes each effort follows, in how many passes at most, and how far a pixel has to be off: slopes of the
-light one nearly lead where those of the full one do, for a tenth of the work."""
+"""The decoders whose slopes each effort follows, in how many passes at most, and how far a pixel has to be off: slopes of
+the light one nearly lead where those of the full one do, for a tenth of the work."""
 AT_ONCE = 256
 """Pixels whose second derivatives are held at a time."""
 PAYS = 0.05
