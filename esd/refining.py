@@ -4,8 +4,7 @@ An encoder answers in one pass what is a question of nearest points; its codes a
 A pass here is a Gauss-Newton step on the grid of levels: a decoder is taken for linear around the codes as they are
 (`tangents`), each level moves in turn to where that linear decoder is nearest to the observations, and a pixel's new
 codes are kept where the full decoder itself says that they are better, so no pass makes a pixel worse. Passes along the
-full decoder go on for a pixel as long as they pay: the few pixels that the encoder misses by far need several, and get
-them at any effort.
+full decoder go on for a pixel as long as they pay: the few pixels that the encoder misses by far need several.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from .tangents import derivatives
 if TYPE_CHECKING:
     from .codec import Codec
 
-__all__ = ["ANCHOR", "BEND", "EFFORTS", "refined", "require_effort"]
+__all__ = ["ANCHOR", "BEND", "EFFORTS", "FAR", "refined", "require_effort"]
 
 Floats = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.uint8]
@@ -31,8 +30,8 @@ Codes = npt.NDArray[np.unsignedinteger]
 Pixels = npt.NDArray[np.intp]
 
 FAR = 0.02
-"""Reflectance error (root mean square of what was observed) from which on effort 1 follows the full decoder too. One pixel
-in a hundred or fewer, mostly with corrupt values, and with them most of the squared error that the light one's slopes leave."""
+"""Reflectance error (root mean square of what was observed) from which on effort 1 follows the full decoder too: one pixel
+in a hundred or fewer, mostly with corrupt values, and most of the squared error that the light decoder's slopes leave."""
 EFFORTS: tuple[tuple[tuple[str, int, float], ...], ...] = (
     (),
     (("fast", 1, 0.0), ("full", 6, FAR)),

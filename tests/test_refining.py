@@ -16,7 +16,7 @@ from esd.encoder.model import ESDNet, Layer
 from esd.encoder.normalization import Normalization
 from esd.errors import EncoderError
 from esd.layers import run
-from esd.refining import ANCHOR, BEND
+from esd.refining import ANCHOR, BEND, FAR, refined
 from esd.tangents import derivatives
 
 Floats = npt.NDArray[np.float32]
@@ -137,6 +137,20 @@ def test_where_the_decoder_is_linear_no_neighbouring_level_is_better() -> None:
             moved = found.copy()
             moved[..., number] = np.clip(moved[..., number] + change, 0, codec.fsq.levels[number] - 1)
             assert (squared(moved) >= best * (1 - 1e-4)).mean() > 0.99
+
+
+def test_effort_1_goes_as_far_as_effort_2_where_a_pixel_is_far_off() -> None:
+    codec, rng = CODECS[1], np.random.default_rng(11)
+    codes = rng.integers(0, codec.fsq.size, (codec.steps, 90)).astype(codec.code_dtype)
+    held = codec.decode(codes)
+    noise = np.where(np.arange(90) % 3, 0.012, 0.08) * rng.normal(size=held.shape)
+    values, weights = (held + noise).astype(np.float32), (rng.random(held.shape) < 0.8).astype(np.uint8)
+    one, two = (refined(codec, codes, values, weights, refine) for refine in (1, 2))
+    far = cost_of(codec, one, values, weights, held) > (weights > 0).sum(axis=(0, 1)) * (FAR / BEND) ** 2 / 2
+    differ = (one != two).any(axis=0)
+    assert not (differ & far).any()
+    assert 10 < far.sum() < 80
+    assert differ.sum() > 5
 
 
 @pytest.mark.parametrize("refine", [-1, 3])
