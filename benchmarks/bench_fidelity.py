@@ -1,12 +1,13 @@
 """What an encoder has to hold, measured: one JSON object of figure, bar and whether it is met.
 
-    python benchmarks/bench_fidelity.py ../shared/data [--encoder esd24 | --encoder 'runs/fold{n}.safetensors'] [--fold 0]
+    python benchmarks/bench_fidelity.py ../shared/data [--encoder esd24] [--fold 0]
+    python benchmarks/bench_fidelity.py ../shared/data --encoder 'folds/esd24_fold{n}.safetensors'
 
 Reads landsat8_pantanal_dev.parquet, landsat_espa_wa and modis_mt9_dev.parquet from the folder. An encoder named with {n} is
-one a fold, each judged on the fold that it was not trained on; a single one is judged on --fold only. Classical codecs of
-the same bytes are fitted to the other groups of each fold, and straight lines between the visible observations, kept whole,
-say how much of the hidden ones those tell. Reconstruction bars are on observations of blue up to 0.2; "all"
-beside them has every observation.
+one a fold (`esd train CONFIG --fold N`), each judged on the fold that it was not trained on; a single one is judged on
+--fold only. Classical codecs of the same bytes are fitted to the other groups of each fold, and straight lines between the
+visible observations, kept whole, say how much of the hidden ones those tell. Reconstruction bars are on observations of
+blue up to 0.2; "all" beside them has every observation.
 """
 
 from __future__ import annotations

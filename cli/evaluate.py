@@ -29,13 +29,15 @@ MOST_DRAWS = 1000
 @verb(
     "Make",
     "esd evaluate esd24 --on pixels.parquet --fold 0",
-    "esd evaluate 'runs/fold{n}.safetensors' --on pixels.parquet --on scenes/ --json",
+    "esd evaluate 'folds/esd24_fold{n}.safetensors' --on pixels.parquet --on scenes/ --json",
     "esd evaluate esd24 mine.safetensors --on pixels.parquet --parts reconstruction --ladder ladder.png",
 )
 def evaluate(
     encoders: Annotated[
         list[str],
-        typer.Argument(metavar="ENCODER...", help="Shipped names or files; 'fold{n}.safetensors' is one a fold."),
+        typer.Argument(
+            metavar="ENCODER...", help="Shipped names or files; 'fold{n}.safetensors' is one a fold (esd train --fold)."
+        ),
     ],
     on: Annotated[list[Path], typer.Option("--on", metavar="PARQUET|FOLDER", help="Pixel series or scenes; repeatable.")],
     fold: Annotated[

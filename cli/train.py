@@ -29,12 +29,16 @@ __all__ = ["scenes_source", "simulator_source", "train"]
     "Make",
     "esd train encoder/configs/esd24.toml --out trained",
     "esd train mine.toml --out trained --resume",
+    "esd train encoder/configs/esd24.toml --fold 1 --out folds",
     resume="run the same command with --resume, and it goes on from the last checkpoint",
 )
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML: model, data and training.")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder for codec, card and figures.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
+    fold: Annotated[
+        int | None, typer.Option(metavar="N", help="Hold out fold N and not the config's; the codec is ID_foldN.")
+    ] = None,
     threads: Annotated[int, typer.Option(help="Threads; more than one may change the last digits.", min=1)] = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -47,7 +51,7 @@ def train(
         raise EncoderError("training needs torch, which is not installed; pip install 'esd-toolkit[encoder]'")
     from esd.encoder.config import Config
 
-    described = Config.load(config)
+    described = Config.load(config) if fold is None else Config.load(config).holding_out(fold)
     if out.exists() and not out.is_dir():
         raise EncoderError(f"--out {out} is a file; give a folder")
     import torch
@@ -62,7 +66,8 @@ def train(
         progress.done(0, described.training.steps, "reading the sources")
         makers = {"scenes": scenes_source, "simulator": simulator_source}
         sources = build_sources(described, config.parent, makers)
-        trained = run(sources, described, out, _Table(progress).add, resume, f"esd train {config.name}")
+        command = f"esd train {config.name}" + ("" if fold is None else f" --fold {fold}")
+        trained = run(sources, described, out, _Table(progress).add, resume, command)
     document = {
         "codec": trained.codec,
         "card": trained.card,

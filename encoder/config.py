@@ -146,6 +146,12 @@ class Config:
             return dataclasses.replace(training, consistency=0.0, usage=0.0)
         return training
 
+    def holding_out(self, fold: int) -> Config:
+        """Return the config of the same codec without another fold, named ID_foldN. Raises EncoderError if there is none."""
+        other = dataclasses.replace(self, id=f"{self.id}_fold{fold}", data=dataclasses.replace(self.data, fold=fold))
+        _check(other)
+        return other
+
     @classmethod
     def load(cls, path: str | Path) -> Config:
         """Read a TOML file. Raises EncoderError if it is not there, not TOML, or says something that cannot be."""

@@ -319,6 +319,19 @@ def test_train_makes_an_encoder_that_encodes(world: World, tmp_path: Path) -> No
     assert esd(*words, "--encoder", document["codec"], "--json").document["encoder"]["id"] == "tiny"
 
 
+def test_another_fold_is_held_out_of_a_codec_of_its_own_name(world: World, tmp_path: Path) -> None:
+    config, out = tmp_path / "tiny.toml", tmp_path / "folds"
+    config.write_text(TINY.format(scenes=world.scenes))
+    documents = [esd("train", config, "--fold", fold, "--out", out, "--json").document for fold in (0, 3)]
+    assert [Path(document["codec"]).name for document in documents] == ["tiny_fold0.safetensors", "tiny_fold3.safetensors"]
+    cards = [(out / f"tiny_fold{fold}.md").read_text().splitlines() for fold in (0, 3)]
+    rows = [next(line for line in card if line.startswith("| made up | ")) for card in cards]
+    assert rows[0] != rows[1]  # sizes and names of what is held out
+    outcome = esd("train", config, "--fold", 5, "--out", out)
+    assert outcome.code == 2
+    assert "data.fold is 5" in outcome.err
+
+
 def test_a_config_that_asks_for_the_impossible_is_refused(world: World, tmp_path: Path) -> None:
     config = tmp_path / "tiny.toml"
     for wrong, because in (("pixels", "pixls"), ('"simulator"', '"sky"'), ('"2000/2004"', "5")):
