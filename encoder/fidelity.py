@@ -42,6 +42,8 @@ GROWING = range(4, 10)
 HIDDEN_SHARE = 0.2
 """Share of each pixel's observed dekads that is hidden from the encoder where hidden observations are scored."""
 TEST_SEED = 2024
+BRIGHTEST_NIR = 0.8
+"""Near infrared above which no ground is that is dark in blue: leaves end at 0.7, and snow is bright in both."""
 CLEAN_BLUE = 0.08
 """Reflectance of blue below which an observation of land is surely clear of thin cloud."""
 
@@ -80,16 +82,20 @@ def gap_lengths(shown: Weights) -> npt.NDArray[np.int64]:
 def kinds(values: Floats, weights: Weights, shown: Weights, start_month: int = 1) -> dict[str, Mask]:
     """Return which observations are of each kind, [36, 6, n]: what the encoder saw and what was hidden from it.
 
-    "visible" and "hidden" are all of them; "_clear" leaves out those whose blue is above 0.2; "_cloud_free" those of
-    pixel-years with any such blue; "_clean_summer" keeps those of April to September with blue below 0.08.
+    "visible" and "hidden" are all of them; "_clear" leaves out those whose blue is above 0.2; "_plausible" those too of
+    pixel-years with near infrared above 0.8 beside blue up to 0.2: corrupt values, few, that rule squared errors and
+    correlations; "_cloud_free" those of pixel-years with any blue above 0.2; "_clean_summer" keeps those of April to
+    September with blue below 0.08.
     """
     observed = weights > 0
     bright = observed[:, :1] & (values[:, :1] > CLOUDY_BLUE)
+    corrupt = observed[:, :1] & observed[:, 3:4] & (values[:, 3:4] > BRIGHTEST_NIR) & ~bright
     result = {}
     for name, chosen in (("visible", observed & (shown > 0)), ("hidden", observed & (shown == 0))):
         if chosen.any():
             result[name] = chosen
             result[f"{name}_clear"] = chosen & ~bright
+            result[f"{name}_plausible"] = chosen & ~bright & ~corrupt.any(axis=0)
             result[f"{name}_cloud_free"] = chosen & ~bright.any(axis=0)
             result[f"{name}_clean_summer"] = chosen & clean_summer(values, weights, start_month)
     return result

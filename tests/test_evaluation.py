@@ -69,14 +69,18 @@ def plain_errors(predicted: Any, values: Any, chosen: Any) -> tuple[float, float
 
 def test_figures_equal_plain_definitions() -> None:
     source = pixels(20)
+    source.values[9, 3, :4] = 0.95  # corrupt where it was observed and is not a cloud
     shown = hide_dekads(source.weights, 0.3, 1)
     predicted = (source.values + np.random.default_rng(1).normal(0, 0.02, source.values.shape)).astype(np.float32)
     found = fidelity(predicted, source.values, source.weights, shown, source.labels, start_month=7)
     observed = source.weights > 0
     clear = observed & ~(source.values[:, :1] > 0.2)
+    dark = observed[:, 3] & observed[:, 0] & (source.values[:, 3] > 0.8) & (source.values[:, 0] <= 0.2)
+    assert dark.any()
     expected = {
         "visible": shown > 0,
         "visible_clear": (shown > 0) & clear,
+        "visible_plausible": (shown > 0) & clear & ~dark.any(axis=0),
         "hidden": observed & (shown == 0),
         "hidden_clear": observed & (shown == 0) & clear,
     }
