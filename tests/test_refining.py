@@ -16,7 +16,7 @@ from esd.encoder.model import ESDNet, Layer
 from esd.encoder.normalization import Normalization
 from esd.errors import EncoderError
 from esd.layers import run
-from esd.refining import ANCHOR, BEND, FAR, refined
+from esd.refining import ANCHOR, BEND, EFFORTS, FAR, refined
 from esd.tangents import derivatives
 
 Floats = npt.NDArray[np.float32]
@@ -139,8 +139,9 @@ def test_where_the_decoder_is_linear_no_neighbouring_level_is_better() -> None:
             assert (squared(moved) >= best * (1 - 1e-4)).mean() > 0.99
 
 
-def test_effort_1_goes_as_far_as_effort_2_where_a_pixel_is_far_off() -> None:
+def test_effort_1_follows_the_full_decoder_too_where_a_pixel_is_far_off(monkeypatch: pytest.MonkeyPatch) -> None:
     codec, rng = CODECS[1], np.random.default_rng(11)
+    monkeypatch.setattr("esd.refining.EFFORTS", (*EFFORTS[:2], (("fast", 1, 0.0), ("full", 6, 0.0))))
     codes = rng.integers(0, codec.fsq.size, (codec.steps, 90)).astype(codec.code_dtype)
     held = codec.decode(codes)
     noise = np.where(np.arange(90) % 3, 0.012, 0.08) * rng.normal(size=held.shape)
