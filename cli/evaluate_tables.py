@@ -19,7 +19,7 @@ Figures = Mapping[str, Any]
 KINDS = {
     "visible": "visible",
     "visible_clear": "visible, blue <= 0.2",
-    "visible_plausible": "visible, blue <= 0.2, no corrupt near infrared",
+    "visible_plausible": "visible, no corrupt near infrared",
     "visible_cloud_free": "visible, cloud-free pixel-years",
     "hidden": "hidden",
     "hidden_clear": "hidden, blue <= 0.2",

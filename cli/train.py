@@ -37,7 +37,7 @@ def train(
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder for codec, card and figures.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
     fold: Annotated[
-        int | None, typer.Option(metavar="N", help="Hold out fold N and not the config's; the codec is ID_foldN.")
+        int | None, typer.Option(metavar="N", min=0, help="Hold out fold N and not the config's; the codec is ID_foldN.")
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads; more than one may change the last digits.", min=1)] = 1,
     as_json: AsJson = False,
