@@ -144,9 +144,7 @@ def ingest(
     harmonize: Annotated[bool, typer.Option("--harmonize", help="Bring TM and ETM+ to OLI (Roy et al. 2016).")] = False,
     brdf: Annotated[bool, typer.Option("--brdf", help="Bring Landsat to one sun, 45 degrees (Roy et al. 2016).")] = False,
     dilate: Annotated[int, typer.Option(help="Pixels by which cloud and shadow are widened.")] = 0,
-    refine: Annotated[
-        int, typer.Option(help="Search for closer codes: 0 no; 1 takes 4 to 8 times as long, 2 up to 90.")
-    ] = 0,
+    refine: Annotated[int, typer.Option(help="Look for closer codes: 0 no; 1 takes 4 to 8 times as long, 2 40 to 90.")] = 0,
     catalog: Annotated[Path | None, typer.Option(help="Catalog file to add the scenes and the cube to.")] = None,
     plan_only: Annotated[bool, typer.Option("--plan", help="Say what would be read and written; do nothing.")] = False,
     coverage_map: Annotated[
