@@ -41,7 +41,8 @@ EFFORTS: tuple[tuple[tuple[str, int, float], ...], ...] = (
     (("fast", 1, 0.0), ("full", 6, 0.0), (EACH, 1, 0.0)),
 )
 """The decoders whose slopes each effort follows, in how many passes at most, and how far a pixel has to be off: slopes of
-the light one nearly lead where those of the full one do, for a tenth of the work. EACH tries every level."""
+the light one nearly lead where those of the full one do, for a tenth of the work. EACH tries every level
+one up and one down."""
 AT_ONCE = 256
 """Pixels whose second derivatives are held at a time."""
 PAYS = 0.05
