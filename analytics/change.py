@@ -2,8 +2,8 @@
 
 A fixed threshold means something else in every landscape: how far apart the vectors of an unchanged pixel lie depends on
 the encoder, the clouds of both years and the land itself. The threshold is taken from unchanged pixels instead: from a mask
-of stable ones where there is one, else from the bulk of the angles. One half of the land, a chessboard of squares of 16
-pixels, gives the threshold, the other half tells the false-alarm rate that it has.
+of stable ones where there is one, else from the bulk of the angles (`change_null`). One half of the land, a chessboard of
+squares of 16 pixels, gives the threshold, the other half tells the false-alarm rate that it has.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +22,9 @@ from esd.engine.plan import make_plan
 from esd.errors import ExpressionError, GridError
 from esd.grid import Region
 from esd.image import Image, call
+from esd.space import Space
 
+from .change_null import MixedNull, Sample
 from .embedding import one_level_angle
 
 if TYPE_CHECKING:
@@ -37,9 +38,6 @@ WIDTH = math.pi / BINS
 SQUARE = 16
 FEWEST = 100
 """Pixels in each half of the land below which a distribution says nothing."""
-LEVELS = (0.02, 0.05, 0.1, 0.16, 0.25, 0.35, 0.5, 0.6)
-"""Shares of the angles to which the null distribution is fitted: low ones, where changed pixels are rare."""
-POWERS = tuple(step * 0.25 for step in range(9))
 
 Angles = npt.NDArray[np.floating]
 Bools = npt.NDArray[np.bool_]
@@ -75,43 +73,6 @@ class _Histogram:
     def share_above(self, threshold: float) -> float:
         """Return the share of values above a bin's edge."""
         return float(self.counts[round(threshold / self.width) :].sum() / max(self.total, 1))
-
-
-@dataclass(frozen=True)
-class _Null:
-    """The distribution of unchanged angles: a power of the angle (0 stands for its logarithm) is normal."""
-
-    power: float
-    centre: float
-    spread: float
-
-    @classmethod
-    def fit(cls, angles: _Histogram) -> _Null:
-        """Fit the lower quantiles: the power that makes them most nearly normal, then centre and spread by a line."""
-        scores = np.array([NormalDist().inv_cdf(level) for level in LEVELS])
-        quantiles = np.array([angles.quantile(level) for level in LEVELS])
-        if quantiles[-1] - quantiles[0] < len(LEVELS) * WIDTH:
-            return cls(1.0, float(quantiles[-1]), 0.0)
-        best = max(POWERS, key=lambda power: float(np.corrcoef(scores, _to_power(quantiles, power))[0, 1]))
-        spread, centre = np.polyfit(scores, _to_power(quantiles, best), 1)
-        return cls(best, float(centre), float(spread))
-
-    def upper(self, alpha: float) -> float:
-        """Return the angle that a share `alpha` of unchanged pixels exceeds; at most pi."""
-        value = self.centre + NormalDist().inv_cdf(1 - alpha) * self.spread
-        angle = math.exp(value) if self.power == 0 else max(value, 0.0) ** (1 / self.power)
-        return _edge(min(angle, math.pi))
-
-    def tail(self, angle: float) -> float:
-        """Return the share of unchanged pixels that exceed an angle."""
-        value = float(_to_power(np.array([angle]), self.power)[0])
-        if self.spread == 0:
-            return float(value < self.centre)
-        return 1 - NormalDist(self.centre, self.spread).cdf(value)
-
-
-def _to_power(angles: npt.NDArray[np.float64], power: float) -> npt.NDArray[np.float64]:
-    return np.log(angles) if power == 0 else angles**power
 
 
 @dataclass(frozen=True)
@@ -174,10 +135,10 @@ def _stable_threshold(angles: _Histogram, alpha: float) -> float:
     return angles.at_rank(rank)
 
 
-def _require_bulk(angles: _Histogram) -> None:
-    if angles.total < FEWEST:
+def _require_bulk(pixels: int) -> None:
+    if pixels < FEWEST:
         raise ExpressionError(
-            f"only {angles.total} valid pixels in half of the land, {FEWEST} are needed to tell change from chance; "
+            f"only {pixels} valid pixels in half of the land, {FEWEST} are needed to tell change from chance; "
             "give a larger area"
         )
 
@@ -188,15 +149,16 @@ def change_threshold(angles: Angles, alpha: float = 0.01, stable: Bools | None =
     `angles` are finite radians of any shape. With `stable`, bool of the same shape, it is the conformal quantile of the
     stable ones: a false-alarm rate of at most `alpha` for pixels like them. Without, a null distribution (normal in some
     power of the angle) is fitted to the lower 60 percent and extrapolated; the more has changed, the more cautious it is.
+    Of land that differs in how much it varies `detect_change` knows more, and fits closer.
     Raises ExpressionError for too few pixels or an alpha outside 0..0.5.
     """
     _check_alpha(alpha)
+    if stable is None:
+        _require_bulk(np.size(angles))
+        return _edge(MixedNull.fit(np.ravel(angles).astype(np.float64), None, WIDTH).upper(alpha))
     histogram = _Histogram()
-    histogram.add(np.asarray(angles)[stable] if stable is not None else np.ravel(angles))
-    if stable is not None:
-        return _stable_threshold(histogram, alpha)
-    _require_bulk(histogram)
-    return _Null.fit(histogram).upper(alpha)
+    histogram.add(np.asarray(angles)[stable])
+    return _stable_threshold(histogram, alpha)
 
 
 def _held_out(part: Region) -> Bools:
@@ -205,12 +167,40 @@ def _held_out(part: Region) -> Bools:
     return np.asarray((row[:, None] + column[None, :]) % 2 == 1)
 
 
+class _StableHalf(_Histogram):
+    """Angles of the stable pixels of one half of the land, counted."""
+
+    basis = "stable pixels"
+
+    def upper(self, alpha: float, _smallest: float) -> float:
+        return _stable_threshold(self, alpha)
+
+    def tail(self, threshold: float, _smallest: float) -> float:
+        return self.share_above(threshold)
+
+
+class _BulkHalf(Sample):
+    """A sample of one half of the land: angles, and what land they are of."""
+
+    basis = "bulk of the angles"
+
+    def upper(self, alpha: float, smallest: float) -> float:
+        angle = self._null(smallest).upper(alpha)
+        return smallest if angle <= smallest else _edge(angle)
+
+    def tail(self, threshold: float, smallest: float) -> float:
+        return self._null(smallest).tail(threshold)
+
+    def _null(self, smallest: float) -> MixedNull:
+        _require_bulk(self.total)
+        return MixedNull.fit(self.rows[:, 0], self.rows[:, 1:], smallest)
+
+
 @dataclass
 class _Counted:
-    """Histograms of one pass over the land."""
+    """What one pass over the land finds: the half that calibrates, the one held out, and angles and lengths of all."""
 
-    calibration: _Histogram
-    held_out: _Histogram
+    halves: tuple[_StableHalf, _StableHalf] | tuple[_BulkHalf, _BulkHalf]
     everything: _Histogram
     norms: _Histogram
 
@@ -224,23 +214,48 @@ def _planes(image: Image, geobox: GeoBox | None, max_memory: int | None) -> Iter
         yield part, block.values[0], block.full_valid[0]
 
 
-def _count(
-    angle: Image, norm: Image, stable: Image | Bools | None, geobox: GeoBox | None, max_memory: int | None
+def _count_stable(
+    angle: Image, norm: Image, stable: Image | Bools, geobox: GeoBox | None, max_memory: int | None
 ) -> _Counted:
     """Count angles and lengths in one pass over the land, tile by tile."""
     judged = angle.update_mask(stable) if isinstance(stable, Image) else angle
-    planes = call("add_bands", angle, judged.rename("judged"), norm)
-    counted = _Counted(_Histogram(), _Histogram(), _Histogram(), _Histogram(scale=100.0))
+    planes = call("add_bands", angle, norm, judged.rename("judged"))
+    halves = _StableHalf(), _StableHalf()
+    counted = _Counted(halves, _Histogram(), _Histogram(scale=100.0))
     for part, values, valid in _planes(planes, geobox, max_memory):
-        chosen = valid[1]
+        _add(counted, values, valid)
+        chosen = valid[2]
         if isinstance(stable, np.ndarray):
             chosen = chosen & stable[part.slices]
         black = _held_out(part)
-        counted.everything.add(values[0][valid[0]])
-        counted.calibration.add(values[1][chosen & ~black])
-        counted.held_out.add(values[1][chosen & black])
-        counted.norms.add(values[2][valid[2]])
+        for half, pixels in zip(halves, (chosen & ~black, chosen & black), strict=True):
+            half.add(values[2][pixels])
     return counted
+
+
+def _count_bulk(angle: Image, norm: Image, vectors: Image, geobox: GeoBox | None, max_memory: int | None) -> _Counted:
+    """Sample the land in one pass over it: angles, and the mean and spread over the steps of the first year's vectors."""
+    land = [vectors.mean(), vectors.std()]
+    named = [
+        image.rename(*(f"{kind}_{band}" for band in image.type.bands))
+        for kind, image in zip(("mean", "std"), land, strict=True)
+    ]
+    planes = call("add_bands", angle, norm, *named)
+    columns = len(planes.type.bands) - 1
+    halves = _BulkHalf(columns), _BulkHalf(columns)
+    counted = _Counted(halves, _Histogram(), _Histogram(scale=100.0))
+    for part, values, valid in _planes(planes, geobox, max_memory):
+        _add(counted, values, valid)
+        black = _held_out(part)
+        for half, pixels in zip(halves, (valid[0] & ~black, valid[0] & black), strict=True):
+            y, x = (index.astype(np.int64) for index in np.nonzero(pixels))
+            half.add(y + part.y0, x + part.x0, np.delete(values, 1, axis=0)[:, pixels].T.astype(np.float64))
+    return counted
+
+
+def _add(counted: _Counted, values: Angles, valid: Bools) -> None:
+    counted.everything.add(values[0][valid[0]])
+    counted.norms.add(values[1][valid[1]])
 
 
 def _check_mask(stable: Bools, image: Image) -> None:
@@ -262,41 +277,41 @@ def detect_change(
 
     The images are windows of cubes of the same encoder and grid. `alpha` is the share of unchanged pixels that may be
     called changed. `stable` marks unchanged land, an image on the grid (valid and not zero) or a bool array [y, x] of it;
-    without it the null distribution comes from the bulk of the angles, which holds while most of the land is unchanged.
+    without it the null distribution comes from the bulk of the angles of land alike, which holds while most is unchanged;
+    real noise has longer tails than that tells: false alarms were up to three times `alpha` on a Landsat chip.
     `geobox` restricts the pixels that calibrate. One pass over the land is run, in bounded memory; the images of the result
-    are lazy. The null is that of the land as a whole: where cover types differ in how much they vary, false alarms
-    gather in the more variable ones, so that a mask of the type of interest is worth giving.
+    are lazy. The threshold is one for all land: where cover types differ in how much they vary, false alarms gather in the
+    more variable ones, so that a mask of the type of interest is worth giving.
     Raises EncoderError for images of different encoders, ExpressionError for too few pixels, GridError for other grids.
     """
     _check_alpha(alpha)
-    angle = call("angle", image_a, image_b)
+    angle, norm = call("angle", image_a, image_b), call("norm", image_a)
     if isinstance(stable, np.ndarray):
         _check_mask(stable, angle)
-    counted = _count(angle, call("norm", image_a), stable, geobox, max_memory)
+    if stable is None:
+        vectors = call("embedding", image_a) if image_a.type.space is Space.CODES else image_a
+        counted = _count_bulk(angle, norm, vectors, geobox, max_memory)
+    else:
+        counted = _count_stable(angle, norm, stable, geobox, max_memory)
     encoder = image_a.type.encoder
     smallest = None
     if encoder is not None and codec_by_hash(encoder).has_codes and counted.norms.total:
         smallest = _edge(one_level_angle(codec_by_hash(encoder), counted.norms.quantile(0.5)))
-    calibration = _calibrate(counted, alpha, stable is not None, smallest)
+    calibration = _calibrate(counted, alpha, smallest)
     return Change(angle, (angle > calibration.threshold).rename("changed"), calibration)
 
 
-def _calibrate(counted: _Counted, alpha: float, masked: bool, smallest: float | None) -> Calibration:
-    if masked:
-        threshold = max(_stable_threshold(counted.calibration, alpha), smallest or 0.0)
-        rate = counted.held_out.share_above(threshold)
-    else:
-        _require_bulk(counted.calibration)
-        _require_bulk(counted.held_out)
-        threshold = max(_Null.fit(counted.calibration).upper(alpha), smallest or 0.0)
-        rate = _Null.fit(counted.held_out).tail(threshold)
+def _calibrate(counted: _Counted, alpha: float, smallest: float | None) -> Calibration:
+    half, held_out = counted.halves
+    floor = smallest or WIDTH
+    threshold = max(half.upper(alpha, floor), smallest or 0.0)
     return Calibration(
         threshold=threshold,
         alpha=alpha,
-        basis="stable pixels" if masked else "bulk of the angles",
-        calibration_pixels=counted.calibration.total,
-        held_out_pixels=counted.held_out.total,
-        false_alarm_rate=rate,
+        basis=half.basis,
+        calibration_pixels=half.total,
+        held_out_pixels=held_out.total,
+        false_alarm_rate=held_out.tail(threshold, floor),
         changed_share=counted.everything.share_above(threshold),
         smallest_angle=smallest,
     )

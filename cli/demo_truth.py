@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "change_figures",
+    "cover",
     "cover_figures",
+    "event_mask",
     "follow",
     "forest_figures",
     "ndvi_figures",
@@ -42,7 +44,7 @@ def _truth(tour: Tour, year: str) -> zarr.Array[Any]:
     return zarr.open_array(tour.truth / f"reflectance_{year}.zarr", mode="r")
 
 
-def _cover(tour: Tour, year: str) -> npt.NDArray[Any]:
+def cover(tour: Tour, year: str) -> npt.NDArray[Any]:
     """Return the true class names [y, x] of a year."""
     import rasterio
 
@@ -103,10 +105,10 @@ def cover_figures(tour: Tour, path: Path) -> dict[str, Any]:
         codes, tags = file.read(1), file.tags()
     names = np.array([tags.get(f"class_{code}", "none") for code in range(256)])
     seen = codes > 0
-    return confusion_figures(_cover(tour, tour.last)[seen], np.asarray(names[codes])[seen])
+    return confusion_figures(cover(tour, tour.last)[seen], np.asarray(names[codes])[seen])
 
 
-def _event_mask(tour: Tour, kind: str) -> Bools:
+def event_mask(tour: Tour, kind: str) -> Bools:
     """Return where events of a kind took place, bool [y, x]."""
     import shapely
     from pyproj import Transformer
@@ -131,9 +133,9 @@ def _event_mask(tour: Tour, kind: str) -> Bools:
 def change_figures(tour: Tour, path: Path) -> dict[str, Any]:
     """Hold the change map against the covers of both years: user's accuracy, false alarms, and what was found by kind."""
     flagged = _band(path, 2) == 1
-    before, after = _cover(tour, tour.first), _cover(tour, tour.last)
+    before, after = cover(tour, tour.first), cover(tour, tour.last)
     differs = before != after
-    burnt = _event_mask(tour, "burn") & ~differs
+    burnt = event_mask(tour, "burn") & ~differs
     kinds = {
         "other crop than before": differs & np.isin(before, CROPS) & np.isin(after, CROPS),
         "forest cut": differs & np.isin(before, FOREST) & (after == "clearing"),
@@ -156,7 +158,7 @@ def change_figures(tour: Tour, path: Path) -> dict[str, Any]:
 
 def forest_figures(tour: Tour, path: Path, threshold: float) -> dict[str, float]:
     """Return how well a fall of the burn ratio finds the forest that was cut, inside of what was forest."""
-    before, after = _cover(tour, tour.first), _cover(tour, tour.last)
+    before, after = cover(tour, tour.first), cover(tour, tour.last)
     forest = np.isin(before, FOREST)
     cut = forest & (after == "clearing")
     flagged = forest & (_band(path) > threshold)
@@ -170,8 +172,8 @@ def forest_figures(tour: Tour, path: Path, threshold: float) -> dict[str, float]
 
 def share_of_class(tour: Tour, found: dict[str, Any], name: str) -> float:
     """Return the share of the hits that are truly of a class."""
-    cover = _cover(tour, tour.last)
-    return float(np.mean([cover[hit["row"], hit["column"]] == name for hit in found["hits"]]))
+    names = cover(tour, tour.last)
+    return float(np.mean([names[hit["row"], hit["column"]] == name for hit in found["hits"]]))
 
 
 def follow(tour: Tour) -> dict[str, Any]:
