@@ -320,6 +320,8 @@ def show(result: Any) -> None:
 
 MOST = 12
 """Rows and columns that are printed."""
+ROUNDING = 1e-12
+"""Numbers that small are what rounding left, another on each processor: they are printed as 0."""
 
 
 def _show_image(image: Image) -> None:
@@ -366,6 +368,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, bool | np.bool_ | int | np.integer):
         return str(value)
     if isinstance(value, float | np.floating):
-        number = float(value) + 0.0  # no minus zero
+        number = 0.0 if abs(value) <= ROUNDING else float(value)
         return f"{number:.0f}" if 1000 <= abs(number) < 1e7 else f"{number:.3g}"
     return str(value)
