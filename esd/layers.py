@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .dekad import DEKADS
+from .products import product
 
 __all__ = ["ENDS", "LAYERS", "Layers", "Tail", "Tensors", "apart_from", "run", "split_tail", "work_of"]
 
@@ -32,7 +33,7 @@ the cache, and that BLAS multiplies in place what it would else pack first. Two 
 
 
 def _linear(x: Floats, weight: Floats, bias: Floats) -> Floats:
-    result: Floats = np.matmul(weight, x)
+    result = product(weight, x)
     result += bias[:, None]
     return result
 
@@ -88,10 +89,10 @@ class _Perceptron:
         """Write the result for the columns of `x` into `out`."""
         if self._hidden.shape[1] != x.shape[1]:
             self._hidden = np.empty((len(self.least), x.shape[1]), dtype=x.dtype)
-        np.matmul(self.first, x, out=self._hidden)
+        product(self.first, x, out=self._hidden)
         np.maximum(self._hidden, self.least, out=self._hidden)
         parts = out.reshape(len(self.second), -1, out.shape[1])
-        np.matmul(self.second, self._hidden, out=parts)
+        product(self.second, self._hidden, out=parts)
         parts += self.last
 
 
@@ -138,7 +139,7 @@ def _above(x: Floats, tensors: Tensors, name: str) -> Floats:
     given = x.reshape(-1, weight.shape[1], x.shape[2])
     result = np.empty((len(given), len(weight), x.shape[2]), dtype=x.dtype)
     for step, wide in zip(given, result, strict=True):
-        np.matmul(weight, step, out=wide)
+        product(weight, step, out=wide)
         np.maximum(wide, least, out=wide)
     return result
 
@@ -269,7 +270,7 @@ class NarrowTail:
         start = 0
         for (weight, bias), step in zip(self.products, x, strict=True):
             part = wide[start : start + len(bias)]
-            np.matmul(weight, step, out=part)
+            product(weight, step, out=part)
             part += bias
             start += len(bias)
         return wide.reshape(-1, x.shape[2])[self.rows]

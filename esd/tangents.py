@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .layers import ENDS, LAYERS, Layers, Tensors, apart_from
+from .products import product
 
 __all__ = ["derivatives"]
 
@@ -24,7 +25,7 @@ Passed = tuple[Floats, Floats]
 def _by_matrix(weight: Floats, moved: Floats) -> Floats:
     """Return weight @ derivatives: [time, channels, k, pixels] to [time, rows, k, pixels]."""
     time, channels, *rest = moved.shape
-    return np.matmul(weight, moved.reshape(time, channels, -1)).reshape(time, len(weight), *rest)
+    return product(weight, moved.reshape(time, channels, -1)).reshape(time, len(weight), *rest)
 
 
 def _affine(op: str, x: Floats, moved: Floats, tensors: Tensors, name: str) -> Passed:
@@ -57,7 +58,7 @@ def _residual(x: Floats, moved: Floats, tensors: Tensors, name: str) -> Passed:
 
 def _mix(x: Floats, moved: Floats, tensors: Tensors, name: str) -> Passed:
     first, bias, second = (tensors[f"{name}.{end}"] for end in ("0.weight", "0.bias", "1.weight"))
-    opened = np.matmul(first, x.reshape(len(x), -1)) + bias[:, None] > 0
+    opened = product(first, x.reshape(len(x), -1)) + bias[:, None] > 0
     result = moved.copy()
     for channel, passes in enumerate(opened.reshape(len(first), x.shape[1], 1, -1).swapaxes(0, 1)):
         # One channel at a time stays in the cache.
