@@ -368,6 +368,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, bool | np.bool_ | int | np.integer):
         return str(value)
     if isinstance(value, float | np.floating):
-        number = 0.0 if abs(value) <= ROUNDING else float(value)
+        number = 0.0 if abs(float(value)) <= ROUNDING else float(value)
         return f"{number:.0f}" if 1000 <= abs(number) < 1e7 else f"{number:.3g}"
     return str(value)
