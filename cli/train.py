@@ -11,7 +11,7 @@ import typer
 
 from esd.errors import EncoderError
 
-from .console import AsJson, emit, facts, listing, size, verb
+from .console import AsJson, emit, facts, listing, note, size, verb
 from .progress import Bar, bar
 
 if TYPE_CHECKING:
@@ -57,11 +57,14 @@ def train(
     import torch
 
     from esd.encoder.memory import keep_freed_memory
+    from esd.encoder.precision import precision_used
     from esd.encoder.train import build_sources
     from esd.encoder.train import train as run
 
     torch.set_num_threads(threads)
     keep_freed_memory()
+    if precision_used(described.training.precision) != described.training.precision:
+        note("this processor has no bfloat16: training in float32, which rounds otherwise")
     with bar("Training") as progress:
         progress.done(0, described.training.steps, "reading the sources")
         makers = {"scenes": scenes_source, "simulator": simulator_source}

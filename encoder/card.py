@@ -20,6 +20,7 @@ from .evaluate import Score, cloudy, score, scores
 from .fidelity import HIDDEN_SHARE, TEST_SEED
 from .fit import Fitted
 from .harness import Ground, evaluation
+from .precision import precision_used
 from .sampling import Source, hide_dekads
 
 __all__ = ["Compared", "compare", "model_card"]
@@ -166,7 +167,7 @@ def _limits(config: Config) -> list[str]:
 
 def _head(codec: Codec, config: Config, fitted: Fitted, command: str) -> list[str]:
     work, training, last = fitted.model.work, config.training, fitted.curve[-1]
-    levels = " x ".join(map(str, codec.fsq.levels))
+    levels, precision = " x ".join(map(str, codec.fsq.levels)), precision_used(training.precision)
     return [
         f"# {codec.id}",
         "",
@@ -176,7 +177,7 @@ def _head(codec: Codec, config: Config, fitted: Fitted, command: str) -> list[st
         f"- file: {len(codec.data)} bytes, SHA-256 `{codec.sha256}`",
         f"- numbers of a code weigh {', '.join(f'{number:.2f}' for number in codec.scale)} in its embedding",
         f"- work: {', '.join(f'{count:,} ({part})' for part, count in work.items())} multiply-adds a pixel-year",
-        f"- training: {last.step} steps of {training.batch} pixel-years, seed {training.seed}, {training.precision}",
+        f"- training: {last.step} steps of {training.batch} pixel-years, seed {training.seed}, {precision}",
         f"- time: {last.seconds / 60:.0f} minutes on one thread of a shared processor",
         f"- made by: `{command}`",
         "",

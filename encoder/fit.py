@@ -26,6 +26,7 @@ from .config import Config, Model, Training
 from .losses import Target, total_loss
 from .model import ESDNet
 from .normalization import Normalization, features, normalization
+from .precision import muon, precision_used
 from .pruning import pruned
 from .sampling import Batch, Sampling, Source, calibration_pixels, class_names, draw_batch, split
 from .weights import find
@@ -115,6 +116,7 @@ class _Run:
     def __init__(self, config: Config, normal: Normalization, classes: int) -> None:
         torch.manual_seed(config.training.seed)
         self.config, self.normal = config, normal
+        self.precision = precision_used(config.training.precision)
         self.model, self.average = build_model(config.model), build_model(config.model)
         self.average.load_state_dict(self.model.state_dict())
         learns_classes = config.training.land_cover > 0 and classes > 0
@@ -126,9 +128,7 @@ class _Run:
         learned = [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
         rate, decay = config.training.learning_rate, config.training.weight_decay
         self.optimizers: tuple[torch.optim.Optimizer, ...] = (
-            torch.optim.Muon(
-                [one for one in learned if one.ndim == 2], lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
-            ),
+            muon([one for one in learned if one.ndim == 2], rate, decay, self.precision),
             torch.optim.AdamW([one for one in learned if one.ndim == 1], lr=rate, weight_decay=0.0),
         )
         self.step = 0
@@ -141,7 +141,7 @@ class _Run:
         through = self.step - settles_at if self.step >= settles_at else self.step
         inputs = features(batch.values, batch.shown, self.normal), features(batch.values, batch.weights, self.normal)
         target = Target.of(batch, self.normal, training)
-        with torch.autocast("cpu", torch.bfloat16, enabled=training.precision == "bf16"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
             loss = total_loss(self.model, self.average, self.classifier, inputs, batch, target, training)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
