@@ -23,6 +23,7 @@ from esd.errors import EncoderError, ExpressionError, TableError
 from esd.operator import Tile, operator
 from esd.per_step import PerStep, on_grid, rounded
 from esd.space import CubeType, Space
+from esd.standardising import centre_and_scale
 
 from .features import FEATURE_SPACES, check_fits, feature_space, flat
 from .methods import FIT, METHODS, SCORES, check_options
@@ -236,15 +237,15 @@ def train_classifier(
 ) -> Classifier:
     """Train a classifier on feature vectors [n, d] and n labels (any values; their texts become the class names, sorted).
 
-    `method` is one of METHODS. All standardise the features by the training samples, embeddings as a whole: how large one of
-    their numbers is beside the others says what it changes in reflectance. Prototypes are the means of unit
+    `method` is one of METHODS. All standardise the features by the training samples; numbers of embeddings keep the root of
+    what they weigh. Prototypes are the means of unit
     vectors, compared by cosine; neighbours (`neighbours` of them) vote by cosine; the logistic regression is scikit-learn's,
     L2 with C = 0.1; minimum_distance takes the nearest mean, naive_bayes the likeliest Gaussian; cart is one tree,
     random_forest, extra_trees, adaboost and gradient_boost are `trees` of scikit-learn's. Options of the others: svm takes
     `cost` (1), `kernel` ("rbf", "linear") and `gamma` (1 / features); mlp `layers` (64,) and `penalty` (1e-4);
     max_likelihood, Gaussians with covariance and no priors, `shrinkage` (0.1). Deterministic for a `seed`.
-    `space` embedding needs the `codec` that the features come from; `weighed` tells of other features whether they are
-    standardised as a whole. Raises TableError for features or labels that cannot be used, ExpressionError for an unknown
+    `space` embedding needs the `codec` that the features come from; `weighed` tells of other features whether their size
+    is a weight. Raises TableError for features or labels that cannot be used, ExpressionError for an unknown
     method or option, EncoderError for a missing codec.
     """
     names = [str(label) for label in labels]
@@ -271,13 +272,9 @@ def train_classifier(
 def standardised(features: npt.NDArray[np.floating], weighed: bool = False) -> tuple[dict[str, npt.NDArray[Any]], Floats]:
     """Return the arrays `centre` and `scale` of features [n, d], and the features standardised by them.
 
-    Where they are `weighed` all are divided by one number, the root of their mean variance.
+    Where they are `weighed` they keep the root of their weights (`esd.standardising`).
     """
-    spread = features.std(axis=0, dtype=np.float64)
-    if weighed:
-        spread = np.full_like(spread, np.sqrt(np.square(spread).mean()))
-    centre = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-    scale = np.where(spread > 0, spread, 1.0).astype(np.float32)
+    centre, scale = (numbers.astype(np.float32) for numbers in centre_and_scale(features, weighed))
     return {"centre": centre, "scale": scale}, ((features - centre) / scale).astype(np.float32)
 
 

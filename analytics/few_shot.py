@@ -146,9 +146,9 @@ def few_shot_report(
     """Measure few-shot classification of several feature sets on the same samples and draws.
 
     `feature_sets` are arrays [n, d] by name, of the n samples that `labels`, `longitude` and `latitude` (degrees) describe;
-    samples without finite features in all of them are left out. Those `weighed` are standardised as a whole. Draw i depends
-    on `seed` and i only. Raises TableError where shapes do not fit or no split of blocks leaves enough samples of every
-    class.
+    samples without finite features in all of them are left out. The size of those `weighed` is a weight, whose root they
+    keep. Draw i depends on `seed` and i only. Raises TableError where shapes do not fit or no split of blocks leaves enough
+    samples of every class.
     """
     from sklearn.metrics import balanced_accuracy_score
 
@@ -164,8 +164,7 @@ def few_shot_report(
         for (name, method), scores in found.items():
             features = feature_sets[name][usable]
             labelled = features[train], classes[target[train]]
-            as_a_whole = name in weighed
-            trained = train_classifier(*labelled, method, space="value", neighbours=neighbours, weighed=as_a_whole)
+            trained = train_classifier(*labelled, method, space="value", neighbours=neighbours, weighed=name in weighed)
             predicted, _confidence = trained.predict(features[test])
             scores.append(float(balanced_accuracy_score(target[test], predicted.astype(np.int64) - 1)))
     return FewShotReport(

@@ -27,6 +27,8 @@ class Model:
 
     `start` names a codec, shipped or a path, whose normalisation, and whose weights of the same name and shape, this one
     starts from; where it is `frozen`, encoder and full decoder stay as they start, and only what reads the codes learns.
+    Numbers weigh in the embedding what they change in reflectance, to the power `slope_power`; at 0 they stay as they
+    are, which suits numbers that a land-cover loss has shaped.
     """
 
     levels: tuple[int, ...]
@@ -37,6 +39,7 @@ class Model:
     steps: int = STEPS
     start: str = ""
     frozen: bool = False
+    slope_power: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,9 @@ class Training:
     how far each number of the embedding, sorted over the pixels of a source, lies from even use of its levels;
     both count until step `shaping_until` only (0: to the end), after which the weights settle on the errors alone;
     `land_cover` the cross entropy of a linear classifier on the embedding, thrown away afterwards. `precision` "bf16"
-    halves the time on processors that have it. `minutes` stops a run early (0: never); a run that it stopped is not
-    reproducible. `patience` stops it after as many reports without a lower error on the calibration pixels (0: never).
+    halves the time on processors that have it, and is float32 on others. `minutes` stops a run early (0: never); a run
+    that it stopped is not reproducible. `patience` stops it after as many reports without a lower error on the calibration
+    pixels (0: never).
     """
 
     steps: int
@@ -232,6 +236,7 @@ def _check(config: Config) -> None:
         (0 <= training.average < 1, f"training.average is {training.average}; it has to be at least 0 and below 1"),
         (training.error_bend > 0, f"training.error_bend is {training.error_bend}; it has to be above 0"),
         (training.precision in ("bf16", "f32"), f"training.precision is {training.precision!r}; use 'bf16' or 'f32'"),
+        (config.model.slope_power >= 0, "slope_power of [model] is negative"),
         (min(training.consistency, training.usage, training.land_cover) >= 0, "a weight in [training] is negative"),
         (training.shaping_until >= 0, f"training.shaping_until is {training.shaping_until}; it has to be a step, or 0"),
         (config.settling.steps >= 0, f"settling.steps is {config.settling.steps}; it has to be 0 or more"),

@@ -2,7 +2,7 @@
 
 Whole groups (degrees, chips' blocks) are either trained on or tested on. A feature set is one array [n, d], or one array
 for each fold where the encoder of that fold was trained without the fold's groups. All classifiers see features that are
-standardised by their training samples, each by itself, embeddings as a whole, as the package's own classifiers do.
+standardised by their training samples as the package's own classifiers do.
 Protocol: five spatial folds for the full sample, and for few-shot `draws` seeded balanced draws from the training groups
 of a fold, tested on that fold's groups, the folds in turn. An encoder that learned from labels may only be judged on
 folds that it was not trained on: name them in `Samples.judged`.
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from esd.errors import TableError
+from esd.standardising import centre_and_scale
 
 from .sampling import held_out
 
@@ -162,14 +163,11 @@ def _check(feature_sets: Mapping[str, Features], samples: Samples) -> None:
 
 
 def standardized(train: Floats, test: Floats, weighed: bool = False) -> tuple[Floats, Floats]:
-    """Return both float32 less the mean and divided by the standard deviation of the training samples' features.
+    """Return both float32, less the mean and divided by the spread of the training samples' features.
 
-    Features that are `weighed` are divided by one number, the root of their mean variance.
+    Features that are `weighed` keep the root of their weights (`esd.standardising`).
     """
-    spread = train.std(axis=0, dtype=np.float64)
-    if weighed:
-        spread = np.full_like(spread, np.sqrt(np.square(spread).mean()))
-    mean, scale = train.mean(axis=0, dtype=np.float64), np.where(spread > 0, spread, 1.0)
+    mean, scale = centre_and_scale(train, weighed)
     return ((train - mean) / scale).astype(np.float32), ((test - mean) / scale).astype(np.float32)
 
 

@@ -110,8 +110,8 @@ def train(
     fitted = fit(sources, config, checkpoint, progress, resume)
     about = {"seed": config.training.seed, "steps": fitted.curve[-1].step, "sources": [row.name for row in sources]}
     file = partial(codec_bytes, config.id, fitted.model, fitted.normalization, fitted.factor, about)
-    # A linear classifier on the numbers as they are shaped those that learned from land cover.
-    data = file() if config.training.land_cover > 0 else file(scale=number_scale(Codec(file(), config.id)))
+    power = config.model.slope_power
+    data = file(scale=number_scale(Codec(file(), config.id), power)) if power > 0 else file()
     codec = Codec(data, config.id)
     pairs = zip(fitted.training, fitted.held_out, strict=True)
     compared = tuple(compare(codec, training, held_out) for training, held_out in pairs)
