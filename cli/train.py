@@ -39,6 +39,7 @@ def train(
     fold: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="Hold out fold N and not the config's; the codec is ID_foldN.")
     ] = None,
+    device: Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(help="Threads; more than one may change the last digits.", min=1)] = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -56,21 +57,21 @@ def train(
         raise EncoderError(f"--out {out} is a file; give a folder")
     import torch
 
+    from esd.encoder.device import device_of, precision_used
     from esd.encoder.memory import keep_freed_memory
-    from esd.encoder.precision import precision_used
     from esd.encoder.train import build_sources
     from esd.encoder.train import train as run
 
     torch.set_num_threads(threads)
     keep_freed_memory()
-    if precision_used(described.training.precision) != described.training.precision:
-        note("this processor has no bfloat16: training in float32, which rounds otherwise")
+    if precision_used(described.training.precision, device_of(device)) != described.training.precision:
+        note("no bfloat16 on this device: training in float32, which rounds otherwise")
     with bar("Training") as progress:
         progress.done(0, described.training.steps, "reading the sources")
         makers = {"scenes": scenes_source, "simulator": simulator_source}
         sources = build_sources(described, config.parent, makers)
         command = f"esd train {config.name}" + ("" if fold is None else f" --fold {fold}")
-        trained = run(sources, described, out, _Table(progress).add, resume, command)
+        trained = run(sources, described, out, _Table(progress).add, resume, command, device)
     document = {
         "codec": trained.codec,
         "card": trained.card,

@@ -1,6 +1,6 @@
 """Encoders: the trained codecs that come with the package, and what trains and judges them.
 
-Only `train`, `model` and `export` need torch; finding and loading a shipped codec does not.
+What trains networks and runs them in torch needs it; finding, loading and using a shipped codec does not.
 """
 
 from __future__ import annotations

@@ -20,7 +20,6 @@ from .evaluate import Score, cloudy, score, scores
 from .fidelity import HIDDEN_SHARE, TEST_SEED
 from .fit import Fitted
 from .harness import Ground, evaluation
-from .precision import precision_used
 from .sampling import Source, hide_dekads
 
 __all__ = ["Compared", "compare", "model_card"]
@@ -167,7 +166,7 @@ def _limits(config: Config) -> list[str]:
 
 def _head(codec: Codec, config: Config, fitted: Fitted, command: str) -> list[str]:
     work, training, last = fitted.model.work, config.training, fitted.curve[-1]
-    levels, precision = " x ".join(map(str, codec.fsq.levels)), precision_used(training.precision)
+    levels, (device, precision) = " x ".join(map(str, codec.fsq.levels)), fitted.learned_on
     return [
         f"# {codec.id}",
         "",
@@ -178,7 +177,7 @@ def _head(codec: Codec, config: Config, fitted: Fitted, command: str) -> list[st
         f"- numbers of a code weigh {', '.join(f'{number:.2f}' for number in codec.scale)} in its embedding",
         f"- work: {', '.join(f'{count:,} ({part})' for part, count in work.items())} multiply-adds a pixel-year",
         f"- training: {last.step} steps of {training.batch} pixel-years, seed {training.seed}, {precision}",
-        f"- time: {last.seconds / 60:.0f} minutes on one thread of a shared processor",
+        f"- time: {last.seconds / 60:.0f} minutes on {device}",
         f"- made by: `{command}`",
         "",
     ]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +24,11 @@ from esd.errors import EncoderError
 
 from .calibration import interval_factor
 from .config import Config, Model, Training
-from .losses import Target, total_loss
+from .device import device_name, device_of, precision_used, repeatable
+from .losses import Example, total_loss
 from .model import ESDNet
+from .muon import muon
 from .normalization import Normalization, features, normalization
-from .precision import muon, precision_used
 from .pruning import pruned
 from .sampling import Batch, Sampling, Source, calibration_pixels, class_names, draw_batch, split
 from .weights import find
@@ -58,7 +60,8 @@ class Point:
 class Fitted:
     """A trained network with what is needed to use and to judge it.
 
-    `factor` widens the network's intervals to the coverage meant, None where it has no uncertainty.
+    The network is on the processor, wherever it learned; `learned_on` says where, and in which precision. `factor` widens
+    the network's intervals to the coverage meant, None where it has no uncertainty.
     """
 
     model: ESDNet
@@ -68,6 +71,7 @@ class Fitted:
     training: tuple[Source, ...]
     held_out: tuple[Source, ...]
     finished: bool
+    learned_on: tuple[str, str]
 
 
 Progress = Callable[[Point], None]
@@ -113,14 +117,16 @@ class _Run:
     that AdamW takes here; biases by AdamW. Muon's steps are scaled to the size of AdamW's, so one rate serves both.
     """
 
-    def __init__(self, config: Config, normal: Normalization, classes: int) -> None:
+    def __init__(self, config: Config, normal: Normalization, classes: int, device: torch.device) -> None:
         torch.manual_seed(config.training.seed)
-        self.config, self.normal = config, normal
-        self.precision = precision_used(config.training.precision)
+        self.config, self.normal, self.device = config, normal, device
+        self.precision = precision_used(config.training.precision, device)
         self.model, self.average = build_model(config.model), build_model(config.model)
         self.average.load_state_dict(self.model.state_dict())
         learns_classes = config.training.land_cover > 0 and classes > 0
         self.classifier = nn.Linear(config.model.steps * len(config.model.levels), classes) if learns_classes else None
+        for part in self._parts().values():
+            part.to(device)
         parts = [self.model] if self.classifier is None else [self.model, self.classifier]
         if config.model.frozen:
             for kept in ("encoder", "full"):
@@ -135,14 +141,13 @@ class _Run:
         self.seconds = 0.0
         self.curve: list[Point] = []
 
-    def advance(self, batch: Batch) -> float:
-        """Take one step and return its loss."""
+    def advance(self, batch: Batch) -> torch.Tensor:
+        """Take one step and return its loss, which lies on the device: nobody waits for it before a report."""
         training, settles_at = self.config.at(self.step), self.config.training.steps
         through = self.step - settles_at if self.step >= settles_at else self.step
-        inputs = features(batch.values, batch.shown, self.normal), features(batch.values, batch.weights, self.normal)
-        target = Target.of(batch, self.normal, training)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
-            loss = total_loss(self.model, self.average, self.classifier, inputs, batch, target, training)
+        example = Example.of(batch, self.normal, training, self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            loss = total_loss(self.model, self.average, self.classifier, example, training)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -152,7 +157,7 @@ class _Run:
             optimizer.step()
         self.step += 1
         self._move_average()
-        return float(loss.detach())
+        return loss.detach()
 
     def _move_average(self) -> None:
         # Early on the average forgets faster, or it would hold on to the first random weights.
@@ -163,7 +168,7 @@ class _Run:
 
     def report(self, loss: float, monitored: Sequence[Sequence[Source]], checkpoint: Path) -> Point:
         """Add a point to the learning curve, write the checkpoint and return the point."""
-        held_out, calibration = (_errors(self.average, sources, self.normal) for sources in monitored)
+        held_out, calibration = (_errors(self.average, sources, self.normal, self.device) for sources in monitored)
         self.curve.append(Point(self.step, self.config.steps, self.seconds, loss, held_out, calibration))
         self.save(checkpoint)
         return self.curve[-1]
@@ -189,7 +194,7 @@ class _Run:
             "curve": [dataclasses.asdict(point) for point in self.curve],
         }
         partial = path.with_suffix(".partial")
-        torch.save(state, partial)
+        torch.save(_on_processor(state), partial)
         partial.replace(path)
 
     def restore(self, path: Path) -> None:
@@ -205,45 +210,64 @@ class _Run:
         self.curve = [Point(**row) for row in state["curve"]]
 
 
+def _on_processor(state: Any) -> Any:
+    """Return nested dictionaries and lists with every tensor on the processor: any machine reads such a checkpoint."""
+    if isinstance(state, Mapping):
+        return {key: _on_processor(value) for key, value in state.items()}
+    if isinstance(state, list):
+        return [_on_processor(value) for value in state]
+    return state.cpu() if isinstance(state, torch.Tensor) else state
+
+
 def _monitored(source: Source) -> Source:
     chosen = np.random.default_rng(0).permutation(source.size)[:MONITORED]
     return source.take(np.sort(chosen))
 
 
-def _errors(model: ESDNet, sources: Sequence[Source], normal: Normalization) -> dict[str, float]:
+def _errors(model: ESDNet, sources: Sequence[Source], normal: Normalization, device: torch.device) -> dict[str, float]:
     result = {}
     for source in sources:
         with torch.no_grad():
-            output = model(features(source.values, source.weights, normal)).numpy()
+            output = model(features(source.values, source.weights, normal).to(device)).cpu().numpy()
         predicted = (output * normal.std + normal.mean).transpose(1, 2, 0)
         result[source.name] = float(np.abs(predicted - source.values)[source.weights > 0].mean())
     return result
 
 
 def fit(
-    sources: Sequence[Source], config: Config, checkpoint: Path, progress: Progress | None = None, resume: bool = False
+    sources: Sequence[Source],
+    config: Config,
+    checkpoint: Path,
+    progress: Progress | None = None,
+    resume: bool = False,
+    device: str = "auto",
 ) -> Fitted:
     """Fit a network to the groups of `sources` that are not held out.
 
     `checkpoint` is written at every report; with `resume` the run goes on from it. `progress` is called with every
-    point of the learning curve. The same sources, config and machine give the same weights. Uses one thread of torch
+    point of the learning curve. `device` is one of `esd.encoder.device.DEVICES`; a checkpoint of one device is resumed on
+    another. The same sources, config and machine give the same weights. Uses one thread of torch
     if `torch.set_num_threads(1)` was called before. Raises EncoderError if a source cannot be split, the layers do
-    not fit, or the checkpoint is of another config.
+    not fit, the checkpoint is of another config, or the device is not there.
     """
+    where = device_of(device)
     parts = [split(source, config.data.folds, config.data.fold) for source in sources]
     training, held_out = tuple(part[0] for part in parts), tuple(part[1] for part in parts)
     aside = [(source, calibration_pixels(source)) for source in training]
     learned = [source.take(~chosen) for source, chosen in aside]
     calibration = [source.take(chosen) for source, chosen in aside if chosen.any()]
     normal = _normal_of(config.model.start) if config.model.start else normalization(learned)
-    run = _Run(config, normal, len(class_names(learned)))
+    run = _Run(config, normal, len(class_names(learned)), where)
     if resume and checkpoint.is_file():
         run.restore(checkpoint)
     monitored = [[_monitored(source) for source in part] for part in (held_out, calibration)]
-    stopped = _advance_to_the_end(run, learned, monitored, checkpoint, progress)
-    shipped = pruned(run.average if config.training.average > 0 else run.model, _looked_at(run, learned))
+    with repeatable(where):
+        stopped = _advance_to_the_end(run, learned, monitored, checkpoint, progress)
+    made = run.average if config.training.average > 0 else run.model
+    shipped = pruned(made.cpu(), _looked_at(run, learned))
     factor = interval_factor(shipped, calibration or learned, run.normal) if config.model.uncertainty else None
-    return Fitted(shipped, run.normal, factor, tuple(run.curve), training, held_out, not stopped)
+    learned_on = device_name(where), run.precision
+    return Fitted(shipped, run.normal, factor, tuple(run.curve), training, held_out, not stopped, learned_on)
 
 
 def _looked_at(run: _Run, learned: Sequence[Source]) -> torch.Tensor:
@@ -273,7 +297,7 @@ def _advance_to_the_end(
         run.seconds = before + time.monotonic() - started
         over = run.seconds >= limit
         if over or run.step % config.training.report_every == 0 or run.step == config.steps:
-            point = run.report(float(np.mean(losses)), monitored, checkpoint)
+            point = run.report(float(torch.stack(losses).double().mean()), monitored, checkpoint)
             losses.clear()
             if progress:
                 progress(point)

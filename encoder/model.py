@@ -220,6 +220,8 @@ class ESDNet(nn.Module):
         self.levels, self.steps = tuple(int(level) for level in levels), steps
         self.layers = {name: tuple(map(tuple, layers)) for name, layers in parts.items() if layers}
         self.quantizer = FSQ(list(levels))
+        self.counts: Tensor
+        self.register_buffer("counts", torch.tensor(self.levels), persistent=False)
         self.work: dict[str, int] = {}
         networks = {}
         for name, layers in self.layers.items():
@@ -236,11 +238,10 @@ class ESDNet(nn.Module):
 
         Source: Mentzer et al., "Finite Scalar Quantization" (2023), appendix A; as the quantizer does it.
         """
-        levels = torch.tensor(self.levels)
-        half_range = (levels - 1) * (1 + BOUND_MARGIN) / 2
-        offset = torch.where(levels % 2 == 0, 0.5, 0.0)
+        half_range = (self.counts - 1) * (1 + BOUND_MARGIN) / 2
+        offset = torch.where(self.counts % 2 == 0, 0.5, 0.0)
         bounded = (latent + (offset / half_range).atanh()).tanh() * half_range - offset
-        return bounded / (levels // 2)
+        return bounded / (self.counts // 2)
 
     def quantize(self, latent: Tensor) -> Tensor:
         """Return the FSQ values of a latent, same shape; gradients pass straight through the rounding."""

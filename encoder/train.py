@@ -98,16 +98,18 @@ def train(
     progress: Progress | None = None,
     resume: bool = False,
     command: str = "esd train CONFIG",
+    device: str = "auto",
 ) -> Trained:
     """Train a codec and write its files into the folder `out`, which is made if it is not there.
 
     `progress` is called with every point of the learning curve; `resume` goes on from the checkpoint of a run that
-    was stopped; `command` is what the card says makes this codec. The same sources, config and machine give the same
-    codec file. Raises EncoderError if the config does not fit the sources, or the codec would be too large.
+    was stopped; `command` is what the card says makes this codec; `device` is one of `esd.encoder.device.DEVICES`. The same
+    sources, config and machine give the same codec file. Raises EncoderError if the config does not fit the sources, the
+    codec would be too large, or the device is not there.
     """
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / f"{config.id}.checkpoint"
-    fitted = fit(sources, config, checkpoint, progress, resume)
+    fitted = fit(sources, config, checkpoint, progress, resume, device)
     about = {"seed": config.training.seed, "steps": fitted.curve[-1].step, "sources": [row.name for row in sources]}
     file = partial(codec_bytes, config.id, fitted.model, fitted.normalization, fitted.factor, about)
     power = config.model.slope_power

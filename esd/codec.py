@@ -270,7 +270,7 @@ class Codec:
 
     def _decoded(self, part: str, codes: Codes, dekads: Sequence[int] | None, bands: Sequence[str] | None) -> Floats:
         shape, flat = codes.shape[1:], codes.reshape(self.steps, -1)
-        legal = self._legal(flat)
+        legal = self.decodable(flat)
         body, tail = self._parts[part]
         names = [self.bands.index(band) for band in (bands or self.bands)]
         times = range(DEKADS) if dekads is None else dekads
@@ -290,7 +290,8 @@ class Codec:
         values = np.take(self.fsq.codebook_with_fill, padded, axis=0).transpose(0, 2, 1)
         result[...] = tail(run(body, self.tensors, values, tail.times))[:, : codes.shape[1]]
 
-    def _legal(self, flat: Codes) -> npt.NDArray[np.bool_]:
+    def decodable(self, flat: Codes) -> npt.NDArray[np.bool_]:
+        """Return which pixels of codes [steps, n] have no `fill`, [n]. Raises EncoderError for one not in the codebook."""
         legal: npt.NDArray[np.bool_] = np.all(flat < self.fsq.size, axis=0)
         if not legal.all():
             strange = flat[(flat >= self.fsq.size) & (flat != self.fill)]

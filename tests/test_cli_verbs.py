@@ -332,6 +332,20 @@ def test_another_fold_is_held_out_of_a_codec_of_its_own_name(world: World, tmp_p
     assert "data.fold is 5" in outcome.err
 
 
+def test_a_device_that_is_not_there_is_refused(world: World, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    config, out = tmp_path / "tiny.toml", tmp_path / "trained"
+    config.write_text(TINY.format(scenes=world.scenes))
+    absent = {"tpu": "device 'tpu' is not known; use one of auto, cpu, cuda"}
+    if not torch.cuda.is_available():
+        absent["cuda"] = "torch finds no GPU"
+    for device, because in absent.items():
+        outcome = esd("train", config, "--out", out, "--device", device)
+        assert outcome.code == 2
+        assert because in outcome.err
+        assert not out.exists()
+
+
 def test_a_config_that_asks_for_the_impossible_is_refused(world: World, tmp_path: Path) -> None:
     config = tmp_path / "tiny.toml"
     for wrong, because in (("pixels", "pixls"), ('"simulator"', '"sky"'), ('"2000/2004"', "5")):

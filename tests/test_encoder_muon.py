@@ -1,4 +1,4 @@
-"""Learning in float32 where a processor has no bfloat16."""
+"""Muon in float32, for devices without bfloat16."""
 
 from __future__ import annotations
 
@@ -6,18 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from esd.encoder.precision import muon, orthogonal, precision_used
-
-
-def with_bfloat16(monkeypatch: pytest.MonkeyPatch, has: bool) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": has})
-
-
-def test_a_processor_without_bfloat16_learns_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_bfloat16(monkeypatch, False)
-    assert [precision_used(wanted) for wanted in ("bf16", "f32")] == ["f32", "f32"]
-    with_bfloat16(monkeypatch, True)
-    assert [precision_used(wanted) for wanted in ("bf16", "f32")] == ["bf16", "f32"]
+from esd.encoder.muon import muon, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(24, 60), (60, 24), (32, 32)])
