@@ -58,7 +58,8 @@ def test_a_gpu_is_asked_for_bfloat16_and_for_one_order_of_sums(monkeypatch: pyte
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has, **_how: has)
         assert precision_used("bf16", gpu) == precision
         assert precision_used("f32", gpu) == "f32"
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # for it to be taken back afterwards
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     with repeatable(gpu):
         assert torch.are_deterministic_algorithms_enabled()
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
@@ -72,7 +73,7 @@ def test_a_processor_without_bfloat16_learns_in_float32(monkeypatch: pytest.Monk
     assert precision_used("f32", torch.device("cpu")) == "f32"
 
 
-def test_a_card_tells_the_threads() -> None:
+def test_a_card_tells_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert device_name(torch.device("cpu")) == "one thread of a shared processor"
-    torch.set_num_threads(2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert device_name(torch.device("cpu")) == "2 threads of a shared processor"
