@@ -44,13 +44,17 @@ class Model:
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """A source of pixels: `kind` says how `path` is read, `options` are for that kind, `licence` goes on the card."""
+    """A source of pixels: `kind` says how `path` is read, `options` are for that kind, `licence` goes on the card.
+
+    A batch has its `share`; with `even` "class" or "place" its classes or groups, not its pixels, are drawn equally often.
+    """
 
     name: str
     kind: str
     share: float
     path: str = ""
     licence: str = ""
+    even: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

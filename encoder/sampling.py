@@ -6,9 +6,11 @@ clear observations behind each value; a value whose weight is 0 was not observed
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,8 @@ Floats = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
+EVEN = ("", "class", "place")
+"""Of what a source can be drawn evenly: nothing (all pixels alike), its classes, or its groups."""
 MODIS_BANDS_MISSING = (BANDS.index("green"), BANDS.index("swir1"))
 """MOD13Q1 carries blue, red, nir and a band near swir2."""
 
@@ -48,7 +52,8 @@ class Source:
 
     `values` float32 and `weights` uint8 are [36, 6, n]; `groups` [n] names the place of each pixel, which is held out
     as a whole; `share` is the part of every batch drawn from this source; `labels` [n] are land-cover names, if known.
-    Raises EncoderError if the shapes do not fit or the share is not positive.
+    `even` is one of EVEN: with "class" rare classes, with "place" places of few pixels are drawn as often as others.
+    Raises EncoderError if the shapes do not fit, the share is not positive, or there are no classes to draw evenly.
     """
 
     name: str
@@ -57,6 +62,7 @@ class Source:
     groups: npt.NDArray[np.generic]
     share: float = 1.0
     labels: npt.NDArray[np.generic] | None = None
+    even: str = ""
 
     def __post_init__(self) -> None:
         expected = (DEKADS, len(BANDS), self.size)
@@ -69,6 +75,10 @@ class Source:
             raise EncoderError(f"source {self.name!r} holds no pixel; give it pixels or take it out of the config")
         if not self.share > 0:
             raise EncoderError(f"source {self.name!r} has share {self.share}; it has to be above 0")
+        if self.even not in EVEN:
+            raise EncoderError(f"source {self.name!r}: even is {self.even!r}; use 'class', 'place' or nothing")
+        if self.even == "class" and self.labels is None:
+            raise EncoderError(f"source {self.name!r} has no labels to draw its classes evenly; use even = 'place'")
 
     @property
     def size(self) -> int:
@@ -77,10 +87,28 @@ class Source:
 
     def take(self, chosen: npt.NDArray[Any]) -> Source:
         """Return the pixel-years that an index or mask chooses."""
-        labels = None if self.labels is None else self.labels[chosen]
-        return Source(
-            self.name, self.values[..., chosen], self.weights[..., chosen], self.groups[chosen], self.share, labels
+        return dataclasses.replace(
+            self,
+            values=self.values[..., chosen],
+            weights=self.weights[..., chosen],
+            groups=self.groups[chosen],
+            labels=None if self.labels is None else self.labels[chosen],
         )
+
+    @cached_property
+    def _kinds(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """How many pixels each class or place has, and the pixels in the order of these."""
+        by = self.labels if self.even == "class" and self.labels is not None else self.groups
+        kind = np.unique(by, return_inverse=True)[1]
+        return np.bincount(kind), np.argsort(kind, kind="stable")
+
+    def draw(self, count: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+        """Return the numbers of so many pixels drawn at random, with repetition."""
+        if not self.even:
+            return rng.integers(0, self.size, count)
+        counts, order = self._kinds
+        kind = rng.integers(0, counts.size, count)
+        return np.asarray(order[np.cumsum(counts)[kind] - counts[kind] + rng.integers(0, counts[kind])])
 
 
 def _order(group: object) -> bytes:
@@ -294,7 +322,7 @@ def class_names(sources: Sequence[Source]) -> tuple[str, ...]:
 
 
 def _draw(source: Source, count: int, sampling: Sampling, rng: np.random.Generator) -> tuple[Any, ...]:
-    chosen = rng.integers(0, source.size, count)
+    chosen = source.draw(count, rng)
     values, weights, blended = vary(source.values[..., chosen], source.weights[..., chosen], sampling.augmentation, rng)
     classes = np.full(count, -1)
     if source.labels is not None and sampling.classes:

@@ -61,7 +61,7 @@ def build_sources(config: Config, folder: Path, makers: Mapping[str, SourceMaker
     for row in config.data.sources:
         if row.kind not in known:
             raise EncoderError(f"source {row.name!r} is of kind {row.kind!r}; use one of {', '.join(sorted(known))}")
-    return [known[row.kind](row, folder) for row in config.data.sources]
+    return [dataclasses.replace(known[row.kind](row, folder), even=row.even) for row in config.data.sources]
 
 
 def learning_curve(curve: Sequence[Point], title: str) -> bytes:

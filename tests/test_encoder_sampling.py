@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +197,30 @@ def test_a_spike_is_of_one_band_and_half_as_bright_where_it_lasts() -> None:
     lasting = risen.sum(axis=(0, 1)) == 2
     assert 0.3 < lasting.sum() / risen.any(axis=(0, 1)).sum() < 0.7
     np.testing.assert_allclose(sizes[1][lasting], sizes[0][lasting] / 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("even", ["class", "place"])
+def test_rare_classes_and_small_places_are_drawn_as_often_as_others(even: str) -> None:
+    rare = np.where(np.arange(1000) < 10, "ice", np.where(np.arange(1000) < 200, "water", "forest"))
+    pixels = source(1000)
+    given = dataclasses.replace(pixels, groups=rare, labels=rare, even=even)
+    drawn = given.draw(6000, np.random.default_rng(3))
+    shares = np.unique(rare[drawn], return_counts=True)[1] / 6000
+    np.testing.assert_allclose(shares, 1 / 3, atol=0.03)
+    of_ice = np.bincount(drawn[rare[drawn] == "ice"], minlength=10)
+    assert of_ice.min() > 150  # each of the ten about 200 times
+    kept = given.take(np.arange(500))
+    assert kept.even == even
+    assert set(kept.draw(100, np.random.default_rng(0))) <= set(range(500))
+
+
+def test_every_pixel_is_drawn_alike_unless_asked_otherwise() -> None:
+    given = source(50)
+    np.testing.assert_array_equal(given.draw(20, np.random.default_rng(1)), np.random.default_rng(1).integers(0, 50, 20))
+    with pytest.raises(EncoderError, match="has no labels to draw its classes evenly"):
+        dataclasses.replace(given, even="class")
+    with pytest.raises(EncoderError, match="even is 'biome'; use 'class', 'place' or nothing"):
+        dataclasses.replace(given, even="biome")
 
 
 def test_mixed_pixels_teach_no_class() -> None:

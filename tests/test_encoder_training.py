@@ -253,6 +253,19 @@ def test_a_run_stops_when_the_calibration_error_rises(tmp_path: Path) -> None:
     assert stopped.finished
 
 
+def test_a_config_says_what_is_drawn_evenly(tmp_path: Path) -> None:
+    document = copy.deepcopy(DOCUMENT)
+    document["data"]["sources"][0] |= {"kind": "waves", "even": "place"}
+    described = Config.from_document(document)
+    sources = build_sources(described, tmp_path, {"waves": lambda _row, _folder: waves()})
+    assert sources[0].even == "place"
+    evenly = fit(sources, described, tmp_path / "evenly")
+    assert evenly.training[0].even == "place"
+    document["data"]["sources"][0]["even"] = "class"
+    with pytest.raises(EncoderError, match="source 'waves' has no labels"):
+        build_sources(Config.from_document(document), tmp_path, {"waves": lambda _row, _folder: waves()})
+
+
 def test_a_source_of_unknown_kind_is_named(tmp_path: Path) -> None:
     document = copy.deepcopy(DOCUMENT)
     document["data"]["sources"][0]["kind"] = "dream"
