@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -45,7 +45,8 @@ def train(
 ) -> None:
     """Train a codec as a TOML file describes it; write the codec, its model card, figures and learning curve.
 
-    Sources of pixels are Parquet tables, folders of scenes and the simulator; their paths are relative to the TOML file.
+    Sources of pixels are Parquet tables, Zarr cubes of reflectance, folders of scenes and the simulator; their paths are
+    relative to the TOML file.
     The result is used by its path: esd ingest ... --encoder trained/NAME.safetensors.
     """
     if importlib.util.find_spec("torch") is None:
@@ -116,30 +117,16 @@ def _show(trained: Trained, console: Console) -> None:
         console.print("stopped by its limit of minutes; --resume goes on only with more of them", style="yellow")
 
 
-def _option(row: SourceConfig, name: str, default: Any) -> Any:
-    """Return an option of a source. Raises EncoderError for one of another type than the default."""
-    value = row.options.get(name, default)
-    if not isinstance(value, type(default)):
-        raise EncoderError(f"source {row.name!r}: {name} is {value!r}; it has to be like {default!r}")
-    return value
-
-
-def _known_options(row: SourceConfig, *names: str) -> None:
-    unknown = sorted(set(row.options) - set(names))
-    if unknown:
-        raise EncoderError(f"source {row.name!r} has an unknown option {unknown[0]!r}; {row.kind} takes {', '.join(names)}")
-
-
 def simulator_source(row: SourceConfig, _folder: Path) -> Source:
     """Make a source of simulated pixel-years; options `pixels`, `seed`, `years` ("1990/2023") and `labels` (true)."""
     from esd.dekad import parse_windows
     from esd.encoder.sampling import Source
     from esd.ingest.pixel_years import simulate_pixels
 
-    _known_options(row, "pixels", "seed", "years", "labels")
-    span = parse_windows(_option(row, "years", "1990/2023"))
-    made = simulate_pixels(_option(row, "pixels", 20000), _option(row, "seed", 0), (span[0].year, span[-1].year))
-    labels = made.labels if _option(row, "labels", True) else None
+    given = row.given(pixels=20000, seed=0, years="1990/2023", labels=True)
+    span = parse_windows(given["years"])
+    made = simulate_pixels(given["pixels"], given["seed"], (span[0].year, span[-1].year))
+    labels = made.labels if given["labels"] else None
     return Source(row.name, made.values, made.weights, made.groups, row.share, labels)
 
 
@@ -153,9 +140,8 @@ def scenes_source(row: SourceConfig, folder: Path) -> Source:
     from esd.ingest.gap_stack import dekads_of_scenes
     from esd.ingest.plan import plan_ingest
 
-    _known_options(row, "windows", "start_month")
-    start_month = _option(row, "start_month", 1)
-    windows = _option(row, "windows", "")
+    given = row.given(windows="", start_month=1)
+    windows, start_month = given["windows"], given["start_month"]
     plan = plan_ingest(
         [folder / row.path], parse_windows(windows, start_month) if windows else None, start_month=start_month
     )

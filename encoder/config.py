@@ -46,6 +46,9 @@ class Model:
 class SourceConfig:
     """A source of pixels: `kind` says how `path` is read, `options` are for that kind, `licence` goes on the card.
 
+    Kinds are "table" (Parquet, `esd.encoder.sources.table_source`), "cube" (Zarr, `esd.encoder.cube_source`), "collection2"
+    (raw digital numbers of Landsat), and in `esd train` "scenes" (a folder of products) and "simulator".
+
     A batch has its `share`; with `even` "class" or "place" its classes or groups, not its pixels, are drawn equally often.
     """
 
@@ -56,6 +59,20 @@ class SourceConfig:
     licence: str = ""
     even: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def given(self, **defaults: Any) -> dict[str, Any]:
+        """Return the options, those that are not given as in `defaults`.
+
+        Raises EncoderError for an option that is not among these, or is of another type.
+        """
+        unknown = sorted(set(self.options) - set(defaults))
+        if unknown:
+            takes = ", ".join(defaults) or "no options"
+            raise EncoderError(f"source {self.name!r} has an unknown option {unknown[0]!r}; {self.kind} takes {takes}")
+        for name, value in self.options.items():
+            if type(value) is not type(defaults[name]):
+                raise EncoderError(f"source {self.name!r}: {name} is {value!r}; it has to be like {defaults[name]!r}")
+        return {**defaults, **self.options}
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from esd.errors import EncoderError
 
 from .card import Compared, compare, model_card
 from .config import Config, SourceConfig
+from .cube_source import cube_source
 from .export import codec_bytes, write_whole
 from .fit import Fitted, Point, Progress, fit
 from .sampling import Source
@@ -45,19 +46,24 @@ class Trained:
 
 
 def _table(row: SourceConfig, folder: Path) -> Source:
-    return table_source(folder / row.path, row.name, row.share, **row.options)
+    return table_source(folder / row.path, row.name, row.share, **row.given(start_month=1))
+
+
+def _cube(row: SourceConfig, folder: Path) -> Source:
+    return cube_source(folder / row.path, row.name, row.share, **row.given(start_month=1))
 
 
 def _collection2(row: SourceConfig, folder: Path) -> Source:
+    row.given()
     return collection2_source(folder / row.path, row.name, row.share)
 
 
 def build_sources(config: Config, folder: Path, makers: Mapping[str, SourceMaker]) -> list[Source]:
-    """Make the sources of a config. The kinds "table" and "collection2" are known here; `makers` adds others.
+    """Make the sources of a config. The kinds "table", "cube" and "collection2" are known here; `makers` adds others.
 
     Raises EncoderError for a kind that nobody makes, TableError for a table that is not there or lacks columns.
     """
-    known = {"table": _table, "collection2": _collection2, **makers}
+    known = {"table": _table, "cube": _cube, "collection2": _collection2, **makers}
     for row in config.data.sources:
         if row.kind not in known:
             raise EncoderError(f"source {row.name!r} is of kind {row.kind!r}; use one of {', '.join(sorted(known))}")

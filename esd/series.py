@@ -37,6 +37,7 @@ __all__ = [
     "reflectance_table",
     "step_columns",
     "table_to_codes",
+    "window_months",
     "write_table",
 ]
 
@@ -120,7 +121,7 @@ def _reflectance(frame: pd.DataFrame) -> tuple[npt.NDArray[np.float64], npt.NDAr
     return np.where(observed, values, 0.0), observed
 
 
-def _windows_of(days: npt.NDArray[np.datetime64], start_month: int) -> npt.NDArray[np.datetime64]:
+def window_months(days: npt.NDArray[np.datetime64], start_month: int) -> npt.NDArray[np.datetime64]:
     """Return the first month of the window that holds each day: datetime64[M]."""
     shift = np.timedelta64(window_start(2000, start_month).month - 1, "M")
     years = (days.astype("datetime64[M]") - shift).astype("datetime64[Y]")
@@ -160,7 +161,7 @@ def dekads_from_table(frame: pd.DataFrame, start_month: int = 1) -> Series:
         raise TableError("column sample_id has missing values; every row needs the name of its sample")
     days = _dates(frame["date"], "date")
     reflectance, observed = _reflectance(frame)
-    starts = _windows_of(days, start_month)
+    starts = window_months(days, start_month)
     sample, ids = pd.factorize(frame["sample_id"])
     window, names = pd.factorize(starts, sort=True)
     pairs, first_row, entry = np.unique(sample * len(names) + window, return_index=True, return_inverse=True)
