@@ -104,7 +104,7 @@ class TorchCodec:
         return (slice(start, start + together) for start in range(0, pixels, together))
 
     def _moved(self, array: npt.NDArray[Any]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        return torch.tensor(array).to(self.device)  # a copy: arrays may be read-only
 
     def encode(self, values: Floats, weights: Weights) -> Codes:
         """Encode dekads [36, 6, ...], float32 reflectance and uint8 observation counts, to codes [steps, ...].

@@ -56,6 +56,7 @@ def test_any_kind_of_layer_and_shape_is_taken() -> None:
     codec, pixels = random_codec(seed=3), gappy(20)
     other = TorchCodec(codec, "cpu")
     values, weights = (array.reshape(36, 6, 4, 5) for array in (pixels.values, pixels.weights))
+    values.flags.writeable = weights.flags.writeable = False
     codes = other.encode(values, weights)
     assert codes.shape == (codec.steps, 4, 5)
     np.testing.assert_array_equal(codes.reshape(codec.steps, -1), other.encode(pixels.values, pixels.weights))
