@@ -132,7 +132,7 @@ def operations_on_two_devices_fail(_folder: Path) -> None:
 
 
 def a_run_ends_at_the_same_weights(folder: Path) -> None:
-    here = fit([labelled()], SHAPED, folder / "here")
+    here = fit([labelled()], SHAPED, folder / "here", device="cpu")
     with elsewhere():
         there = fit([labelled()], SHAPED, folder / "there")
     assert same(here, there)
@@ -141,12 +141,12 @@ def a_run_ends_at_the_same_weights(folder: Path) -> None:
 
 
 def a_checkpoint_goes_on_on_the_other_device(folder: Path) -> None:
-    whole = fit([waves()], config(**SHORT), folder / "whole")
+    whole = fit([waves()], config(**SHORT), folder / "whole", device="cpu")
     with elsewhere(), pytest.raises(KeyboardInterrupt):
         fit([waves()], config(**SHORT), folder / "there", stop_half_way)
-    assert same(whole, fit([waves()], config(**SHORT), folder / "there", resume=True))
+    assert same(whole, fit([waves()], config(**SHORT), folder / "there", resume=True, device="cpu"))
     with pytest.raises(KeyboardInterrupt):
-        fit([waves()], config(**SHORT), folder / "here", stop_half_way)
+        fit([waves()], config(**SHORT), folder / "here", stop_half_way, device="cpu")
     with elsewhere():
         resumed = fit([waves()], config(**SHORT), folder / "here", resume=True)
     assert same(whole, resumed)
